@@ -1,3 +1,7 @@
-//! stub
+//! Every byte one generation leaves for the next: formats, writers and validating readers.
+//!
+//! Nothing here allocates, nothing is unsafe, and every reader treats its input as foreign.
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod pool;
