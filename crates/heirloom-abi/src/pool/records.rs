@@ -27,8 +27,6 @@ pub const BLOCK_KIND_NONE: u32 = 0;
 pub const BLOCK_KIND_SLABS: u32 = 1;
 /// The first block of an object that is larger than a block.
 pub const BLOCK_KIND_HUGE: u32 = 2;
-/// A further block of such an object: it has no header.
-pub const BLOCK_KIND_TAIL: u32 = 3;
 
 /// A descriptor whose unit is free (or a tail whose head says so).
 pub const SLAB_KIND_FREE: u32 = 0;
@@ -115,7 +113,7 @@ pub struct BlockRecord {
     pub offset: u64,
     /// One of the `BLOCK_KIND_*`.
     pub kind: u32,
-    /// Blocks of a huge object, in its first entry; 1 otherwise.
+    /// Blocks of a huge object (only the first has a header and an entry); 1 otherwise.
     pub run: u32,
     /// Units that no slab and no large object holds. Derived: the descriptors' kinds are the truth.
     pub free_units: u64,
@@ -241,7 +239,7 @@ pub struct CpuCacheRecord {
 }
 
 const _: () = {
-    assert!(size_of::<PoolRecord>() == 120);
+    assert!(size_of::<PoolRecord>() == 112);
     assert!(core::mem::offset_of!(PoolRecord, identity_checksum) == 56);
     assert!(core::mem::offset_of!(PoolRecord, nr_blocks) == 64);
     assert!(core::mem::offset_of!(PoolRecord, tables_checksum) == 96);
