@@ -4,4 +4,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod checksum;
+pub mod le;
 pub mod pool;
+
+pub use checksum::checksum;
