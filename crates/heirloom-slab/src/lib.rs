@@ -1,2 +1,35 @@
-//! stub
+//! A slab allocator whose objects are handed over, in place, to the next generation of a program.
+//!
+//! `core` only, no `alloc`, no thread-locals, everything about the platform behind [`Host`]. The bytes that it leaves are
+//! described by `heirloom_abi::pool`.
+//!
+//! Read in this order: [`size_class`], `slab` (bitmaps, and the trap), `cpu` (magazines), [`pool`].
 #![no_std]
+
+#[cfg(any(test, loom))]
+extern crate std;
+
+mod sync;
+
+mod knobs;
+
+pub mod size_class;
+
+mod host;
+
+mod slab;
+
+mod cpu;
+
+mod memory;
+
+pub mod pool;
+
+#[cfg(loom)]
+pub mod models;
+
+pub use cpu::Cpu;
+pub use host::{Fault, Host};
+#[cfg(feature = "knobs")]
+pub use knobs::{set_window, set_wrong_order};
+pub use pool::{CacheId, Config, FormatError, OutOfMemory, Pool, RestoreError, Scrub};

@@ -1,0 +1,105 @@
+//! A CPU's (a thread's) slot: for each cache a magazine, and the list of slabs that it owns and that have room.
+//!
+//! ```text
+//! CpuSlot                    lock, tag, accumulator, spill area
+//!   CpuCache 0               magazine [s s s s . . . .], partial list, pending list
+//!   CpuCache 1               ...
+//! ```
+//!
+//! The magazine is popped and pushed by its own thread alone, without the lock; whoever does anything else here
+//! holds the lock. All of it lies in preserved memory: what a magazine lists stays listed after a kill.
+
+mod magazine;
+
+use core::ops::Deref;
+
+use heirloom_abi::pool::{MAGAZINE_SLOTS, SPILL_SLOTS};
+
+use crate::slab::Accumulator;
+use crate::sync::{self, AtomicU32, AtomicU64, Ordering::*};
+
+/// `heirloom_abi::pool::CpuRecord` with atomics.
+#[repr(C, align(64))]
+pub(crate) struct CpuSlot {
+    pub(crate) lock: AtomicU32,
+    pub(crate) nr_spill: AtomicU32,
+    pub(crate) tag: AtomicU64,
+    pub(crate) out_slab: AtomicU64,
+    pub(crate) out_word: AtomicU64,
+    pub(crate) out_mask: AtomicU64,
+    pub(crate) place: AtomicU64,
+    pub(crate) placed: AtomicU64,
+    pub(crate) reserved: AtomicU64,
+    pub(crate) spill: [AtomicU64; SPILL_SLOTS],
+}
+
+/// `heirloom_abi::pool::CpuCacheRecord` with atomics.
+#[repr(C, align(64))]
+pub(crate) struct CpuCache {
+    pub(crate) nr: AtomicU32,
+    pub(crate) capacity: AtomicU32,
+    pub(crate) partial: AtomicU64,
+    pub(crate) pending: AtomicU64,
+    pub(crate) search: AtomicU32,
+    pub(crate) nr_partial: AtomicU32,
+    pub(crate) search_stamp: AtomicU64,
+    pub(crate) reserved: [AtomicU64; 3],
+    pub(crate) slots: [AtomicU64; MAGAZINE_SLOTS],
+}
+
+/// A CPU slot with its caches.
+#[derive(Clone, Copy)]
+pub struct Cpu<'a> {
+    pub(crate) index: u32,
+    pub(crate) slot: &'a CpuSlot,
+    pub(crate) caches: &'a [CpuCache],
+}
+
+impl<'a> Cpu<'a> {
+    /// Which slot this is.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(crate) fn accumulator(&self) -> Accumulator<'a> {
+        Accumulator { slab: &self.slot.out_slab, word: &self.slot.out_word, mask: &self.slot.out_mask }
+    }
+
+    pub(crate) fn lock(self, pause: impl Fn()) -> Locked<'a> {
+        sync::lock(&self.slot.lock, pause);
+        Locked(self)
+    }
+
+    pub(crate) fn try_lock(self) -> Option<Locked<'a>> {
+        sync::try_lock(&self.slot.lock).then_some(Locked(self))
+    }
+}
+
+/// A CPU whose lock is held.
+pub(crate) struct Locked<'a>(Cpu<'a>);
+
+impl<'a> Deref for Locked<'a> {
+    type Target = Cpu<'a>;
+
+    fn deref(&self) -> &Cpu<'a> {
+        &self.0
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0.slot.lock.store(0, Release);
+    }
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use core::mem::offset_of;
+    use heirloom_abi::pool::{CpuCacheRecord, CpuRecord};
+    assert!(size_of::<CpuSlot>() == size_of::<CpuRecord>());
+    assert!(offset_of!(CpuSlot, out_mask) == offset_of!(CpuRecord, out_mask));
+    assert!(offset_of!(CpuSlot, spill) == offset_of!(CpuRecord, spill));
+    assert!(size_of::<CpuCache>() == size_of::<CpuCacheRecord>());
+    assert!(offset_of!(CpuCache, pending) == offset_of!(CpuCacheRecord, pending));
+    assert!(offset_of!(CpuCache, slots) == offset_of!(CpuCacheRecord, slots));
+};

@@ -1,0 +1,51 @@
+//! The host: all that the allocator needs of its platform.
+#![expect(unsafe_code, reason = "the trait's promises are about memory")]
+
+use core::ptr::NonNull;
+
+/// Where blocks come from.
+///
+/// # Safety
+///
+/// - `base()` never changes, and `base() + offset` is the memory at `offset` for every block taken and for the
+///   control area, readable and writable for as long as the pool lives.
+/// - `take` returns `nr` adjacent blocks, aligned to the block size, all zeros, that nothing else uses until they
+///   are given back.
+/// - `adopt` answers true only for blocks that `take` could have returned and that are the pool's alone from now on.
+pub unsafe trait Host {
+    /// Address of offset 0.
+    fn base(&self) -> NonNull<u8>;
+
+    /// Takes `nr` adjacent blocks; `None` where there are none, or no more are allowed.
+    fn take(&self, nr: u32) -> Option<u64>;
+
+    /// Takes `nr` adjacent blocks back. The host zeroes them before it hands them out again.
+    fn give_back(&self, offset: u64, nr: u32);
+
+    /// At a restore: these blocks are a pool's already. False where they are outside the memory, or somebody's.
+    fn adopt(&self, offset: u64, nr: u32) -> bool;
+
+    /// Called while a lock stays taken: a host with threads lets others run.
+    fn pause(&self) {
+        core::hint::spin_loop();
+    }
+
+    /// Told of a misuse or a damage that was found on the way. The operation that found it has no effect.
+    fn report(&self, fault: Fault) {
+        let _ = fault;
+    }
+}
+
+/// A misuse or a damage found by `free` or by a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The slot is free already.
+    #[error("double free of the slot at offset {0:#x}")]
+    DoubleFree(u64),
+    /// The pointer is no slot of the cache that its size says.
+    #[error("free of offset {0:#x}, which is no slot of its cache")]
+    NoSlot(u64),
+    /// An inherited slab whose record contradicts itself: it is left alone.
+    #[error("the slab record at offset {0:#x} is damaged; it is left alone")]
+    Damaged(u64),
+}

@@ -1,0 +1,210 @@
+//! Blocks: taken from the host when no block has room, given back when nothing is in them.
+//!
+//! A block's map of free units is a copy for quick search; the descriptors' kinds are the truth, and recovery
+//! rebuilds the map from them.
+
+use heirloom_abi::pool::{BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC};
+
+use super::Pool;
+use crate::host::Host;
+use crate::sync::Ordering::*;
+
+/// The entry of `Pool::room` for runs that no order describes.
+const ANY_RUN: usize = 7;
+
+impl<H: Host> Pool<H> {
+    /// Takes `2^order` units, aligned to as many, from a block with room: the entry and the first unit.
+    pub(super) fn take_units(&self, order: u32) -> Option<(usize, u32)> {
+        self.take_run(order as usize, |free| aligned_run(free, order), 1 << order)
+    }
+
+    /// Takes `units` adjacent units from a block with room.
+    pub(super) fn take_any_units(&self, units: u32) -> Option<(usize, u32)> {
+        self.take_run(ANY_RUN, |free| any_run(free, units), units)
+    }
+
+    fn take_run(&self, hint: usize, find: impl Fn(u64) -> Option<u32>, units: u32) -> Option<(usize, u32)> {
+        let _guard = self.lock();
+        let nr = self.nr_blocks();
+        // Any run is as good as none for another length, so that search starts at the first block.
+        let from = if hint == ANY_RUN { 0 } else { self.room[hint].load(Relaxed) as usize };
+        for (index, block) in self.arena.blocks()[..nr].iter().enumerate().skip(from) {
+            if block.kind.load(Relaxed) != BLOCK_KIND_SLABS {
+                continue;
+            }
+            let free = block.free_units.load(Relaxed);
+            if let Some(unit) = find(free) {
+                if free == self.geometry.usable_units() {
+                    self.nr_empty.fetch_sub(1, Relaxed);
+                }
+                block.free_units.store(free & !span(unit, units), Relaxed);
+                self.room[hint].store(index as u32, Relaxed);
+                return Some((index, unit));
+            }
+        }
+        self.room[hint].store(nr as u32, Relaxed);
+        None
+    }
+
+    /// Gives units back to their block, and the block to the host if nothing is left in it and another is empty.
+    pub(super) fn give_units(&self, index: usize, unit: u32, units: u32) {
+        let _guard = self.lock();
+        let block = &self.arena.blocks()[index];
+        let free = block.free_units.load(Relaxed) | span(unit, units);
+        block.free_units.store(free, Release);
+        for room in &self.room {
+            room.fetch_min(index as u32, Relaxed);
+        }
+        if free == self.geometry.usable_units() {
+            if self.nr_empty.load(Relaxed) > 0 {
+                self.give_block_back(index);
+            } else {
+                self.nr_empty.store(1, Relaxed);
+            }
+        }
+    }
+
+    /// Takes a block from the host; false where it has none.
+    pub(super) fn grow(&self) -> bool {
+        let _guard = self.lock();
+        let Some(index) = self.vacant_entry() else { return false };
+        let Some(offset) = self.host.take(1) else { return false };
+        self.set_up_block(index, offset, BLOCK_KIND_SLABS, 1, 0);
+        self.nr_empty.fetch_add(1, Relaxed);
+        for room in &self.room {
+            room.fetch_min(index as u32, Relaxed);
+        }
+        true
+    }
+
+    /// Takes `run` blocks in a row for one object of `bytes`: the entry.
+    pub(super) fn take_huge(&self, run: u32, bytes: u64) -> Option<usize> {
+        let _guard = self.lock();
+        let index = self.vacant_entry()?;
+        let offset = self.host.take(run)?;
+        self.set_up_block(index, offset, BLOCK_KIND_HUGE, run, bytes);
+        Some(index)
+    }
+
+    /// Gives all empty blocks back.
+    pub(super) fn give_empty_blocks_back(&self) {
+        if self.nr_empty.load(Relaxed) == 0 {
+            return;
+        }
+        let _guard = self.lock();
+        for index in 0..self.nr_blocks() {
+            let block = &self.arena.blocks()[index];
+            let is_empty = block.free_units.load(Relaxed) == self.geometry.usable_units();
+            if block.kind.load(Relaxed) == BLOCK_KIND_SLABS && is_empty {
+                self.give_block_back(index);
+            }
+        }
+        self.nr_empty.store(0, Relaxed);
+    }
+
+    /// Drops the entry, then the block: cut in between, the host's memory is nobody's, which recovery sees.
+    ///
+    /// The caller holds the pool's lock.
+    pub(super) fn give_block_back(&self, index: usize) {
+        let block = &self.arena.blocks()[index];
+        let (offset, run) = (block.offset.load(Relaxed), block.run.load(Relaxed));
+        block.kind.store(BLOCK_KIND_NONE, Release);
+        for field in [&block.offset, &block.free_units, &block.partial_units, &block.dirty_units, &block.object_bytes]
+        {
+            field.store(0, Relaxed);
+        }
+        block.caches[0].store(0, Relaxed);
+        block.caches[1].store(0, Relaxed);
+        block.run.store(0, Relaxed);
+        self.host.give_back(offset, run);
+    }
+
+    fn vacant_entry(&self) -> Option<usize> {
+        let nr = self.nr_blocks();
+        let vacant = self.arena.blocks()[..nr].iter().position(|block| block.kind.load(Relaxed) == BLOCK_KIND_NONE);
+        vacant.or_else(|| (nr < self.arena.blocks().len()).then_some(nr))
+    }
+
+    fn set_up_block(&self, index: usize, offset: u64, kind: u32, run: u32, object_bytes: u64) {
+        let head = self.arena.block_head(offset);
+        head.pool_id.store(self.arena.record().identity[5].load(Relaxed), Relaxed);
+        head.offset.store(offset, Relaxed);
+        head.index.store(index as u32, Relaxed);
+        head.magic.store(BLOCK_MAGIC, Release);
+        let block = &self.arena.blocks()[index];
+        block.offset.store(offset, Relaxed);
+        block.run.store(run, Relaxed);
+        let free = if kind == BLOCK_KIND_SLABS { self.geometry.usable_units() } else { 0 };
+        block.free_units.store(free, Relaxed);
+        block.partial_units.store(0, Relaxed);
+        block.dirty_units.store(0, Relaxed);
+        block.object_bytes.store(object_bytes, Relaxed);
+        block.kind.store(kind, Release);
+        let nr = &self.arena.record().nr_blocks;
+        if index as u32 >= nr.load(Relaxed) {
+            nr.store(index as u32 + 1, Release);
+        }
+    }
+}
+
+/// The first `2^order` adjacent set bits at a multiple of `2^order`.
+fn aligned_run(free: u64, order: u32) -> Option<u32> {
+    let mut starts = free;
+    let mut multiples = u64::MAX;
+    for step in 0..order {
+        starts &= starts >> (1 << step);
+        multiples = match step {
+            0 => 0x5555_5555_5555_5555,
+            1 => 0x1111_1111_1111_1111,
+            2 => 0x0101_0101_0101_0101,
+            3 => 0x0001_0001_0001_0001,
+            _ => 1,
+        };
+    }
+    let starts = starts & multiples;
+    (starts != 0).then(|| starts.trailing_zeros())
+}
+
+/// The first `units` adjacent set bits.
+fn any_run(free: u64, units: u32) -> Option<u32> {
+    let mut starts = free;
+    let mut len = 1;
+    while len < units {
+        let step = len.min(units - len);
+        starts &= starts >> step;
+        len += step;
+    }
+    (starts != 0 && units > 0).then(|| starts.trailing_zeros())
+}
+
+/// Bits `unit..unit + units`.
+pub(super) fn span(unit: u32, units: u32) -> u64 {
+    let ones = if units >= 64 { u64::MAX } else { (1 << units) - 1 };
+    ones << unit
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{aligned_run, any_run};
+
+    #[test]
+    fn runs_are_found_where_a_slow_search_finds_them() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        for _ in 0..20_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let free = seed | seed.rotate_left(1) | seed.rotate_left(3);
+            let is_free = |from: u32, len: u32| (from..from + len).all(|bit| free >> bit & 1 == 1);
+            for order in 0..4 {
+                let len = 1 << order;
+                let slow = (0..64 / len).map(|i| i * len).find(|&at| is_free(at, len));
+                assert_eq!(aligned_run(free, order), slow, "{free:#x} order {order}");
+            }
+            for len in 1..63 {
+                let slow = (0..=64 - len).find(|&at| is_free(at, len));
+                assert_eq!(any_run(free, len), slow, "{free:#x} length {len}");
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Flush: the way of a free whose magazine is full, and of what others freed into our slabs.
+
+use core::ops::ControlFlow;
+
+use super::Pool;
+use crate::cpu::{Cpu, CpuCache, Locked};
+use crate::host::{Fault, Host};
+use crate::slab::Slab;
+use crate::sync::Ordering::*;
+
+impl<H: Host> Pool<H> {
+    /// Makes room in the magazine by giving its colder half to the slabs, and lists the slot.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn flush(&self, cpu: Cpu<'_>, cache: usize, slot: u64) {
+        let cpu = cpu.lock(|| self.host.pause());
+        let mine = &cpu.caches[cache];
+        let half = (mine.capacity.load(Relaxed) / 2).max(1);
+        mine.spill(cpu.slot, half);
+        self.empty_spill(&cpu, cache);
+        mine.push(slot);
+    }
+
+    /// Gives all that the CPU's magazines and its accumulator hold to the slabs.
+    pub(super) fn fold(&self, cpu: &Locked<'_>) {
+        for cache in 0..self.nr_caches() {
+            let mine = &cpu.caches[cache];
+            while mine.nr.load(Relaxed) > 0 {
+                mine.spill(cpu.slot, u32::MAX);
+                self.empty_spill(cpu, cache);
+            }
+        }
+        self.publish_out(cpu);
+    }
+
+    fn empty_spill(&self, cpu: &Locked<'_>, cache: usize) {
+        while let Some(slot) = cpu.slot.last_spilled() {
+            let slab = self.give(cpu, cache, slot);
+            cpu.slot.drop_spilled();
+            // Only now: while the spill area still listed the slot, its slab had to stay.
+            if let Some(slab) = slab {
+                self.take_down_if_idle(cpu, cache, &slab);
+            }
+        }
+    }
+
+    /// Lists a slot in its slab, or in the accumulator for a slab of another CPU. Returns the slab if it is ours.
+    fn give<'a>(&'a self, cpu: &Locked<'_>, cache: usize, slot: u64) -> Option<Slab<'a>> {
+        let Some((slab, index)) = self.locate(cache, slot) else {
+            self.host.report(Fault::NoSlot(slot));
+            return None;
+        };
+        let tag = cpu.slot.tag.load(Relaxed);
+        loop {
+            let owner = slab.head.owner.load(Acquire);
+            if owner == tag || self.adopt(cpu, &slab, cache) {
+                if slab.put_free((index / 64) as usize, 1 << (index % 64)) != 0 {
+                    self.host.report(Fault::DoubleFree(slot));
+                }
+                self.mark_dirty(&slab);
+                if slab.head.listed.load(Relaxed) == 0 {
+                    slab.collect();
+                    self.link(&cpu.caches[cache], &slab);
+                }
+                return Some(slab);
+            }
+            if owner == u64::MAX {
+                // Damaged: reported when it was found.
+                return None;
+            }
+            if self.is_live(owner) {
+                self.accumulate(cpu, &slab, index);
+                return None;
+            }
+        }
+    }
+
+    /// The slab and the index of a slot of `cache`; `None` where no such slot can be.
+    fn locate(&self, cache: usize, slot: u64) -> Option<(Slab<'_>, u32)> {
+        let shape = &self.arena.caches()[cache];
+        let block = slot & !(self.geometry.block_bytes() - 1);
+        let units = 1u32 << shape.slab_order.load(Relaxed);
+        let unit = ((slot - block) >> self.geometry.unit_shift) as u32 & !(units - 1);
+        if unit < self.geometry.header_units() {
+            return None;
+        }
+        let slab = self.arena.slab(block, unit);
+        let within = slot - block - (u64::from(unit) << self.geometry.unit_shift);
+        let index = ((within * slab.head.reciprocal.load(Relaxed)) >> 40) as u32;
+        let fits = slab.head.cache.load(Relaxed) as usize == cache
+            && index < shape.nr_slots.load(Relaxed)
+            && u64::from(index) * u64::from(shape.slot_bytes.load(Relaxed)) == within;
+        fits.then_some((slab, index))
+    }
+
+    /// Notes a free of another CPU's slot in the one-word accumulator, which is published when the word changes.
+    fn accumulate(&self, cpu: &Locked<'_>, slab: &Slab<'_>, index: u32) {
+        let out = cpu.accumulator();
+        let word = u64::from(index / 64);
+        if out.slab.load(Relaxed) != slab.at || out.word.load(Relaxed) != word {
+            self.publish_out(cpu);
+            out.slab.store(slab.at, Relaxed);
+            out.word.store(word, Relaxed);
+        }
+        out.mask.store(out.mask.load(Relaxed) | 1 << (index % 64), Release);
+    }
+
+    /// Publishes what the accumulator holds.
+    pub(super) fn publish_out(&self, cpu: &Locked<'_>) {
+        let out = cpu.accumulator();
+        if out.mask.load(Relaxed) == 0 {
+            return;
+        }
+        let slab = self.arena.slab_at(out.slab.load(Relaxed));
+        self.mark_dirty(&slab);
+        slab.publish(&out, || self.announce(&slab));
+        // SeqCst with `release_cpu`: either its drain saw what we announced, or we see that its tag is gone. Then the
+        // slab is nobody's, and whoever searches for such slabs is to find it.
+        if !self.is_live(slab.head.owner.load(SeqCst)) {
+            self.mark_partial(&slab, true);
+            let cache = slab.head.cache.load(Relaxed) as usize;
+            if let Some(shape) = self.arena.caches().get(cache) {
+                shape.orphan_stamp.fetch_add(1, AcqRel);
+            }
+        }
+    }
+
+    /// Puts a slab that was freed into on its owner's list.
+    fn announce(&self, slab: &Slab<'_>) {
+        let owner = slab.head.owner.load(SeqCst);
+        let cache = slab.head.cache.load(Relaxed) as usize;
+        let index = ((owner & 0xffff) as u32).wrapping_sub(1);
+        if index >= self.geometry.max_cpus || cache >= self.arena.caches().len() {
+            return;
+        }
+        let pending = &self.arena.cpu(index).caches[cache].pending;
+        let mut first = pending.load(Relaxed);
+        loop {
+            slab.head.remote_next.store(first, Relaxed);
+            match pending.compare_exchange_weak(first, slab.at, SeqCst, Relaxed) {
+                Ok(_) => break,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// Folds in what others freed into this CPU's slabs of `cache`; true where slots became free.
+    pub(super) fn drain_pending(&self, cpu: &Locked<'_>, cache: usize) -> bool {
+        self.drain_pending_of(cpu, cache, &cpu.caches[cache])
+    }
+
+    /// The same for the list of a CPU slot that nobody has, whose lock is held too.
+    pub(super) fn drain_pending_of(&self, cpu: &Locked<'_>, cache: usize, mine: &CpuCache) -> bool {
+        if mine.pending.load(Relaxed) == 0 {
+            return false;
+        }
+        let mut at = mine.pending.swap(0, SeqCst);
+        let mut found = false;
+        while at != 0 {
+            let slab = self.arena.slab_at(at);
+            at = slab.head.remote_next.load(Relaxed);
+            slab.head.announced.store(0, SeqCst);
+            if self.settle(cpu, cache, &slab).is_break() {
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Takes what was freed into an announced slab: ours, or nobody's (then it is ours now), or passes it on.
+    fn settle(&self, cpu: &Locked<'_>, cache: usize, slab: &Slab<'_>) -> ControlFlow<()> {
+        let tag = cpu.slot.tag.load(Relaxed);
+        let owner = slab.head.owner.load(SeqCst);
+        if owner != tag && !(tag != 0 && self.adopt(cpu, slab, cache)) {
+            if owner == u64::MAX || tag == 0 {
+                // Damaged, or this CPU is leaving: found by a search of the blocks or by a later free.
+                if tag == 0 {
+                    self.mark_partial(slab, true);
+                }
+                return ControlFlow::Continue(());
+            }
+            self.announce_again(slab);
+            return ControlFlow::Continue(());
+        }
+        let collected = slab.collect();
+        if collected.busy {
+            self.announce_again(slab);
+        }
+        if slab.head.nr_free.load(Relaxed) == 0 {
+            return ControlFlow::Continue(());
+        }
+        if slab.head.listed.load(Relaxed) == 0 {
+            self.link(&cpu.caches[cache], slab);
+        }
+        self.take_down_if_idle(cpu, cache, slab);
+        if collected.nr > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn announce_again(&self, slab: &Slab<'_>) {
+        if slab.head.announced.swap(1, AcqRel) == 0 {
+            self.announce(slab);
+        }
+    }
+
+    /// [`Pool::drain_pending`] for each cache.
+    pub(super) fn drain_all(&self, cpu: &Locked<'_>) {
+        for cache in 0..self.nr_caches() {
+            self.drain_pending(cpu, cache);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Large objects: a run of units of one block, or, larger than a block, a run of blocks with one header.
+//!
+//! Free units are all zeros always, so a large object is zeroed when it is freed, whatever the pool's [`Scrub`] says.
+//!
+//! [`Scrub`]: super::Scrub
+
+use heirloom_abi::pool::{BLOCK_KIND_HUGE, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_TAIL};
+
+use super::{OutOfMemory, Pool};
+use crate::host::{Fault, Host};
+use crate::slab::Slab;
+use crate::sync::Ordering::*;
+
+impl<H: Host> Pool<H> {
+    /// Allocates `bytes` (not 0) as a large object: its offset, aligned to a unit. All its bytes are zero.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`].
+    pub fn alloc_large(&self, bytes: u64) -> Result<u64, OutOfMemory> {
+        let out = OutOfMemory { bytes };
+        let (unit_shift, header_units) = (self.geometry.unit_shift, self.geometry.header_units());
+        let usable = u64::from(self.geometry.units() - header_units) << unit_shift;
+        if bytes > usable {
+            let header = u64::from(header_units) << unit_shift;
+            let run = bytes.checked_add(header).ok_or(out)?.div_ceil(self.geometry.block_bytes());
+            let run = u32::try_from(run).map_err(|_| out)?;
+            let index = self.take_huge(run, bytes).ok_or(out)?;
+            let block = self.arena.blocks()[index].offset.load(Relaxed);
+            let units = self.geometry.units() - header_units;
+            self.write_large(block, header_units, units, bytes);
+            return Ok(block + header);
+        }
+        let units = bytes.div_ceil(self.geometry.unit_bytes()).max(1) as u32;
+        loop {
+            if let Some((index, unit)) = self.take_any_units(units) {
+                let block = self.arena.blocks()[index].offset.load(Relaxed);
+                for tail in unit + 1..unit + units {
+                    let tail = self.arena.slab(block, tail).head;
+                    tail.head_unit.store(unit, Relaxed);
+                    tail.kind.store(SLAB_KIND_TAIL, Relaxed);
+                }
+                self.write_large(block, unit, units, bytes);
+                return Ok(block + (u64::from(unit) << unit_shift));
+            }
+            if !self.grow() {
+                return Err(out);
+            }
+        }
+    }
+
+    fn write_large(&self, block: u64, unit: u32, units: u32, bytes: u64) {
+        let head = self.arena.slab(block, unit).head;
+        head.units.store(units, Relaxed);
+        head.head_unit.store(unit, Relaxed);
+        head.object_bytes.store(bytes, Relaxed);
+        head.owner.store(0, Relaxed);
+        head.kind.store(SLAB_KIND_LARGE, Release);
+    }
+
+    /// Gives a large object back.
+    ///
+    /// # Safety
+    ///
+    /// - `offset` came from [`Pool::alloc_large`] of this pool in this or an earlier generation and was not given back.
+    /// - Nobody reads or writes the object any more, and it is zero beyond the bytes it was allocated for.
+    #[expect(unsafe_code, reason = "the object is the caller's until now")]
+    pub unsafe fn free_large(&self, offset: u64) {
+        let Some((block, index, slab)) = self.locate_large(offset) else {
+            return self.host.report(Fault::NoSlot(offset));
+        };
+        let head = slab.head;
+        let (unit, units) = (head.head_unit.load(Relaxed), head.units.load(Relaxed));
+        if self.arena.blocks()[index].kind.load(Relaxed) == BLOCK_KIND_HUGE {
+            head.kind.store(SLAB_KIND_FREE, Release);
+            let _guard = self.lock();
+            return self.give_block_back(index);
+        }
+        let room = u64::from(units) << self.geometry.unit_shift;
+        // SAFETY: the object's units are the caller's alone.
+        unsafe { self.arena.zero(offset, head.object_bytes.load(Relaxed).min(room)) };
+        head.kind.store(SLAB_KIND_FREE, Release);
+        for tail in unit + 1..unit + units {
+            self.arena.slab(block, tail).head.kind.store(SLAB_KIND_FREE, Relaxed);
+        }
+        self.give_units(index, unit, units);
+    }
+
+    /// Grows or shrinks a large object within its units; false where it does not fit. New bytes are zero.
+    ///
+    /// # Safety
+    ///
+    /// As [`Pool::free_large`]; a shrinking caller has zeroed the bytes that go.
+    #[expect(unsafe_code, reason = "the object is the caller's")]
+    pub unsafe fn resize_large(&self, offset: u64, bytes: u64) -> bool {
+        let Some((_, index, slab)) = self.locate_large(offset) else { return false };
+        let block = &self.arena.blocks()[index];
+        let huge = block.kind.load(Relaxed) == BLOCK_KIND_HUGE;
+        let first = u64::from(slab.head.head_unit.load(Relaxed)) << self.geometry.unit_shift;
+        let (room, least) = if huge {
+            let all = u64::from(block.run.load(Relaxed)) << self.geometry.block_shift;
+            (all - first, all.saturating_sub(first + self.geometry.block_bytes()))
+        } else {
+            let room = u64::from(slab.head.units.load(Relaxed)) << self.geometry.unit_shift;
+            (room, room - self.geometry.unit_bytes())
+        };
+        if bytes > room || bytes <= least {
+            return false;
+        }
+        if huge {
+            block.object_bytes.store(bytes, Relaxed);
+        }
+        slab.head.object_bytes.store(bytes, Release);
+        true
+    }
+
+    fn locate_large(&self, offset: u64) -> Option<(u64, usize, Slab<'_>)> {
+        let block = offset & !(self.geometry.block_bytes() - 1);
+        let within = offset - block;
+        let unit = (within >> self.geometry.unit_shift) as u32;
+        if within != u64::from(unit) << self.geometry.unit_shift || unit < self.geometry.header_units() {
+            return None;
+        }
+        let index = self.arena.block_head(block).index.load(Relaxed) as usize;
+        let entry = self.arena.blocks().get(index)?;
+        let slab = self.arena.slab(block, unit);
+        let fits = entry.offset.load(Relaxed) == block
+            && slab.head.kind.load(Acquire) == SLAB_KIND_LARGE
+            && slab.head.head_unit.load(Relaxed) == unit
+            && slab.head.units.load(Relaxed) <= self.geometry.units() - unit;
+        fits.then_some((block, index, slab))
+    }
+}

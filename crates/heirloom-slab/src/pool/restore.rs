@@ -1,0 +1,114 @@
+//! Restore: a successor takes over a pool that lies in its memory.
+//!
+//! Nothing is written before everything was checked, so a refused pool is as it was and another may try. Only the
+//! tables are read: a slab is looked at when a cache wants it (see `Pool::adopt`).
+
+use heirloom_abi::pool::{Geometry, PoolError, PoolReader};
+
+use super::{Pool, Scrub};
+use crate::host::Host;
+use crate::memory::{Arena, Reader};
+use crate::sync::Ordering::*;
+
+/// Why a pool was not restored. Nothing in memory was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A record is wrong.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// A block lies outside the host's memory, or two overlap.
+    #[error("block {index} at {offset:#x} is not the host's to have, or overlaps another")]
+    Block {
+        /// Its entry in the table.
+        index: u32,
+        /// Its offset.
+        offset: u64,
+    },
+}
+
+impl<H: Host> Pool<H> {
+    /// Takes over a frozen pool. `control` is where its control area lies, `control_bytes` how much memory is there.
+    /// Costs a look at the tables: nothing for each object, nothing for each slab.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`]; [`PoolError::NotFrozen`] where the predecessor died: then [`Pool::recover`] is the way.
+    ///
+    /// # Safety
+    ///
+    /// - `host.base() + control` starts `control_bytes` bytes, aligned to a page, that are this pool's alone from now on.
+    /// - No slot that the pool lists as free is in anybody's hands.
+    #[expect(unsafe_code, reason = "the memory is the caller's promise")]
+    pub unsafe fn restore(host: H, control: u64, control_bytes: u64) -> Result<Self, RestoreError> {
+        // SAFETY: by the caller's promise.
+        let pool = unsafe { Self::open(host, control, control_bytes)? };
+        pool.with_reader(|reader| -> Result<(), RestoreError> { Ok(reader?.check_tables()?) })?;
+        pool.adopt_blocks()?;
+        pool.take_over();
+        Ok(pool)
+    }
+
+    /// A pool over records whose geometry fits the memory; nothing else was looked at yet.
+    ///
+    /// # Safety
+    ///
+    /// As [`Pool::restore`].
+    #[expect(unsafe_code, reason = "the memory is the caller's promise")]
+    pub(super) unsafe fn open(host: H, control: u64, control_bytes: u64) -> Result<Self, RestoreError> {
+        // A geometry of one of each, only to read the record itself; the reader checks all against `contains`.
+        let probe = Geometry { block_shift: 21, unit_shift: 15, max_caches: 1, max_cpus: 1, max_blocks: 1 };
+        // SAFETY: only bytes within `control_bytes` are read through it.
+        let arena = unsafe { Arena::new(host.base(), control, probe) };
+        let end = control.saturating_add(control_bytes);
+        let contains = |offset: u64, len: u64| offset >= control && offset.checked_add(len).is_some_and(|to| to <= end);
+        let (geometry, scrub) = {
+            let memory = Reader { arena: &arena, contains };
+            let reader = PoolReader::open(&memory, control)?;
+            for index in 0..reader.nr_caches() {
+                reader.cache(index)?;
+            }
+            (reader.geometry(), reader.scrub())
+        };
+        // SAFETY: the reader found the whole control area of this geometry inside the memory.
+        let arena = unsafe { Arena::new(host.base(), control, geometry) };
+        let scrub = if scrub == 0 { Scrub::OnFree } else { Scrub::AtFreeze };
+        Ok(Self::assemble(host, arena, geometry, scrub))
+    }
+
+    /// Asks the host for each block of the table.
+    pub(super) fn adopt_blocks(&self) -> Result<(), RestoreError> {
+        let mut nr_empty = 0;
+        self.with_reader(|reader| {
+            let reader = reader?;
+            for index in 0..reader.nr_blocks() {
+                let Some(block) = reader.block(index)? else { continue };
+                if !self.host.adopt(block.offset, block.run) {
+                    return Err(RestoreError::Block { index, offset: block.offset });
+                }
+                nr_empty += u32::from(block.free_units == self.geometry.usable_units());
+            }
+            Ok(())
+        })?;
+        self.nr_empty.store(nr_empty, Relaxed);
+        Ok(())
+    }
+
+    /// Makes every slab one without an owner, and opens the pool for use.
+    pub(super) fn take_over(&self) {
+        for index in 0..self.nr_cpus() {
+            let cpu = self.arena.cpu(index);
+            cpu.slot.tag.store(0, Relaxed);
+            cpu.slot.lock.store(0, Relaxed);
+            for cache in cpu.caches.iter().take(self.nr_caches()) {
+                cache.nr.store(0, Relaxed);
+                cache.partial.store(0, Relaxed);
+                cache.pending.store(0, Relaxed);
+                cache.nr_partial.store(0, Relaxed);
+            }
+        }
+        for cache in &self.arena.caches()[..self.nr_caches()] {
+            cache.orphan_stamp.fetch_add(1, Relaxed);
+        }
+        self.arena.record().frozen.store(0, Release);
+    }
+}

@@ -1,0 +1,192 @@
+//! A host over ordinary memory: one aligned region, control area first, blocks behind it.
+//!
+//! ```text
+//! 0            control area (rounded up to blocks) | block | block | block ...
+//! ```
+#![allow(dead_code, reason = "each test uses its part")]
+#![allow(unsafe_code, reason = "a host is a promise about memory")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+use heirloom_abi::pool::Geometry;
+use heirloom_slab::{Config, Cpu, Fault, Host, Pool, Scrub};
+
+pub struct Region {
+    base: NonNull<u8>,
+    layout: Layout,
+    geometry: Geometry,
+    first: usize,
+    taken: Mutex<Vec<bool>>,
+    pub faults: Mutex<Vec<Fault>>,
+    pub limit: Mutex<usize>,
+}
+
+// SAFETY: the memory is the region's own and is handed out by blocks.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with this layout.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+#[derive(Clone)]
+pub struct TestHost(pub Arc<Region>);
+
+impl TestHost {
+    pub fn new(geometry: Geometry, nr_blocks: usize) -> Self {
+        let block = geometry.block_bytes() as usize;
+        let first = (geometry.control_bytes() as usize).div_ceil(block);
+        let layout = Layout::from_size_align((first + nr_blocks) * block, block).unwrap();
+        // SAFETY: the size is not zero.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
+        Self(Arc::new(Region {
+            base,
+            layout,
+            geometry,
+            first,
+            taken: Mutex::new(vec![false; nr_blocks]),
+            faults: Mutex::new(Vec::new()),
+            limit: Mutex::new(nr_blocks),
+        }))
+    }
+
+    /// The same memory seen by a successor, which knows of no block yet.
+    pub fn successor(&self) -> Self {
+        self.0.taken.lock().unwrap().fill(false);
+        self.clone()
+    }
+
+    pub fn nr_taken(&self) -> usize {
+        self.0.taken.lock().unwrap().iter().filter(|&&taken| taken).count()
+    }
+
+    pub fn control_bytes(&self) -> u64 {
+        self.0.first as u64 * self.0.geometry.block_bytes()
+    }
+
+    /// All bytes, for a test that damages them.
+    ///
+    /// # Safety
+    ///
+    /// No pool works on the memory meanwhile.
+    #[allow(clippy::mut_from_ref, reason = "raw memory")]
+    pub unsafe fn bytes(&self) -> &mut [u8] {
+        // SAFETY: the region is initialised, and by the caller's promise ours alone.
+        unsafe { std::slice::from_raw_parts_mut(self.0.base.as_ptr(), self.0.layout.size()) }
+    }
+}
+
+// SAFETY: the region lives as long as any clone; blocks are marked as taken under the lock, and zeroed when given back.
+unsafe impl Host for TestHost {
+    fn base(&self) -> NonNull<u8> {
+        self.0.base
+    }
+
+    fn take(&self, nr: u32) -> Option<u64> {
+        let mut taken = self.0.taken.lock().unwrap();
+        if taken.iter().filter(|&&taken| taken).count() + nr as usize > *self.0.limit.lock().unwrap() {
+            return None;
+        }
+        let at = (0..=taken.len().checked_sub(nr as usize)?).find(|&at| !taken[at..at + nr as usize].contains(&true))?;
+        taken[at..at + nr as usize].fill(true);
+        Some((self.0.first + at) as u64 * self.0.geometry.block_bytes())
+    }
+
+    fn give_back(&self, offset: u64, nr: u32) {
+        let block = self.0.geometry.block_bytes();
+        let at = (offset / block) as usize - self.0.first;
+        // SAFETY: the blocks are in the region and nobody's.
+        unsafe { self.0.base.as_ptr().add(offset as usize).write_bytes(0, nr as usize * block as usize) };
+        let mut taken = self.0.taken.lock().unwrap();
+        assert!(taken[at..at + nr as usize].iter().all(|&taken| taken));
+        taken[at..at + nr as usize].fill(false);
+    }
+
+    fn adopt(&self, offset: u64, nr: u32) -> bool {
+        let at = (offset / self.0.geometry.block_bytes()) as usize;
+        let mut taken = self.0.taken.lock().unwrap();
+        let Some(at) = at.checked_sub(self.0.first) else { return false };
+        let Some(range) = taken.get_mut(at..at.saturating_add(nr as usize)) else { return false };
+        let free = !range.contains(&true);
+        range.fill(true);
+        free
+    }
+
+    fn pause(&self) {
+        std::thread::yield_now();
+    }
+
+    fn report(&self, fault: Fault) {
+        self.0.faults.lock().unwrap().push(fault);
+    }
+}
+
+pub fn geometry() -> Geometry {
+    Geometry::new(16, 32, 4, 64).unwrap()
+}
+
+pub fn new_pool(geometry: Geometry, nr_blocks: usize, scrub: Scrub) -> (TestHost, Pool<TestHost>) {
+    let host = TestHost::new(geometry, nr_blocks);
+    // SAFETY: the region starts with a zeroed control area.
+    let pool = unsafe { Pool::format(host.clone(), 0, Config { geometry, scrub, pool_id: 7 }) }.unwrap();
+    (host, pool)
+}
+
+pub fn restore(host: &TestHost) -> Pool<TestHost> {
+    // SAFETY: the former pool is not used any more.
+    unsafe { Pool::restore(host.successor(), 0, host.control_bytes()) }.unwrap()
+}
+
+/// An object of the model: where it is, how large, and what it is filled with.
+#[derive(Clone, Copy, Debug)]
+pub struct Object {
+    pub offset: u64,
+    pub size: usize,
+    pub mark: u8,
+}
+
+pub fn alloc(pool: &Pool<TestHost>, cpu: Cpu<'_>, size: usize, mark: u8) -> Option<Object> {
+    let offset = match pool.cache_for(size, 16) {
+        Some(cache) => pool.alloc(cpu, cache).ok()?,
+        None => pool.alloc_large(size as u64).ok()?,
+    };
+    let at = pool.address(offset);
+    // SAFETY: the object is ours, `size` bytes long.
+    unsafe {
+        if pool.scrub() == Scrub::OnFree {
+            let room = pool.usable_bytes(size, 16);
+            assert!((0..room).all(|i| at.add(i).read() == 0), "a fresh object is all zeros");
+        }
+        at.write_bytes(mark, size);
+    }
+    Some(Object { offset, size, mark })
+}
+
+pub fn verify(pool: &Pool<TestHost>, object: Object) {
+    let at = pool.address(object.offset);
+    // SAFETY: the object is ours.
+    let whole = unsafe { (0..object.size).all(|i| at.add(i).read() == object.mark) };
+    assert!(whole, "an object keeps its bytes: {object:?}");
+}
+
+pub fn free(pool: &Pool<TestHost>, cpu: Cpu<'_>, object: Object) {
+    verify(pool, object);
+    // SAFETY: the object is ours, and nothing was written beyond its size.
+    unsafe {
+        match pool.cache_for(object.size, 16) {
+            Some(cache) => pool.free(cpu, cache, object.offset, object.size),
+            None => pool.free_large(object.offset),
+        }
+    }
+}
+
+/// Runs every check; nothing may be broken.
+pub fn check(pool: &Pool<TestHost>, scan: bool) -> heirloom_abi::pool::Tally {
+    pool.check(scan, |broken| panic!("{broken}"))
+}
