@@ -47,7 +47,10 @@ fn run(steps: &[Step], scrub: Scrub) {
                 if let Some(object) = alloc(&pool, pool.cpu(cpus[cpu]), size, nr as u8 | 1) {
                     let below = model.range(..object.offset + room).next_back().map(|(_, other)| *other);
                     if let Some(other) = below {
-                        assert!(other.offset + other.size as u64 <= object.offset, "{object:?} overlaps {other:?}");
+                        assert!(
+                            other.offset + other.size as u64 <= object.offset,
+                            "{object:?} overlaps {other:?}"
+                        );
                     }
                     model.insert(object.offset, object);
                 }

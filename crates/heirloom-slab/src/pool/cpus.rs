@@ -44,10 +44,10 @@ impl<H: Host> Pool<H> {
     pub fn release_cpu(&self, cpu: Cpu<'_>) {
         let cpu = cpu.lock(|| self.host.pause());
         self.fold(&cpu);
-        // SeqCst with the swap in `drain_all`: a publisher that announced to the old tag sees the new one, or we
-        // see what it announced.
-        cpu.slot.tag.store(0, SeqCst);
         self.drain_all(&cpu);
+        // A publisher that still reads the old tag may announce to this slot after the drain. Such slabs wait on its
+        // list for the next thread, a CPU that is short of memory, or the freeze.
+        cpu.slot.tag.store(0, SeqCst);
         for (cache, shared) in cpu.caches.iter().zip(self.arena.caches()).take(self.nr_caches()) {
             cache.partial.store(0, Relaxed);
             cache.nr_partial.store(0, Relaxed);

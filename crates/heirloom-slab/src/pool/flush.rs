@@ -2,6 +2,8 @@
 
 use core::ops::ControlFlow;
 
+use heirloom_abi::pool::SLAB_KIND_SLAB;
+
 use super::Pool;
 use crate::cpu::{Cpu, CpuCache, Locked};
 use crate::host::{Fault, Host};
@@ -52,6 +54,10 @@ impl<H: Host> Pool<H> {
         };
         let tag = cpu.slot.tag.load(Relaxed);
         loop {
+            if slab.head.kind.load(Acquire) != SLAB_KIND_SLAB {
+                self.host.report(Fault::NoSlot(slot));
+                return None;
+            }
             let owner = slab.head.owner.load(Acquire);
             if owner == tag || self.adopt(cpu, &slab, cache) {
                 if slab.put_free((index / 64) as usize, 1 << (index % 64)) != 0 {
@@ -114,8 +120,7 @@ impl<H: Host> Pool<H> {
         let slab = self.arena.slab_at(out.slab.load(Relaxed));
         self.mark_dirty(&slab);
         slab.publish(&out, || self.announce(&slab));
-        // SeqCst with `release_cpu`: either its drain saw what we announced, or we see that its tag is gone. Then the
-        // slab is nobody's, and whoever searches for such slabs is to find it.
+        // Its owner may have left meanwhile: then whoever searches for slabs without an owner is to find it.
         if !self.is_live(slab.head.owner.load(SeqCst)) {
             self.mark_partial(&slab, true);
             let cache = slab.head.cache.load(Relaxed) as usize;
@@ -171,15 +176,11 @@ impl<H: Host> Pool<H> {
     fn settle(&self, cpu: &Locked<'_>, cache: usize, slab: &Slab<'_>) -> ControlFlow<()> {
         let tag = cpu.slot.tag.load(Relaxed);
         let owner = slab.head.owner.load(SeqCst);
-        if owner != tag && !(tag != 0 && self.adopt(cpu, slab, cache)) {
-            if owner == u64::MAX || tag == 0 {
-                // Damaged, or this CPU is leaving: found by a search of the blocks or by a later free.
-                if tag == 0 {
-                    self.mark_partial(slab, true);
-                }
-                return ControlFlow::Continue(());
+        if owner != tag && !self.adopt(cpu, slab, cache) {
+            // Stolen: its owner is told. Damaged: reported when it was found.
+            if self.is_live(owner) {
+                self.announce_again(slab);
             }
-            self.announce_again(slab);
             return ControlFlow::Continue(());
         }
         let collected = slab.collect();

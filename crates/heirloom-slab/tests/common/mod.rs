@@ -93,7 +93,8 @@ unsafe impl Host for TestHost {
         if taken.iter().filter(|&&taken| taken).count() + nr as usize > *self.0.limit.lock().unwrap() {
             return None;
         }
-        let at = (0..=taken.len().checked_sub(nr as usize)?).find(|&at| !taken[at..at + nr as usize].contains(&true))?;
+        let at = (0..=taken.len().checked_sub(nr as usize)?)
+            .find(|&at| !taken[at..at + nr as usize].contains(&true))?;
         taken[at..at + nr as usize].fill(true);
         Some((self.0.first + at) as u64 * self.0.geometry.block_bytes())
     }
