@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+pub mod heap;
 pub mod le;
 pub mod pool;
 
