@@ -111,4 +111,24 @@ impl<H: Host> Pool<H> {
         }
         self.arena.record().frozen.store(0, Release);
     }
+
+    /// Takes a pool back from a successor that had restored it and then died without using it: every slab is one
+    /// without an owner now, and the threads for whose CPU slot `is_live` answers true go on with theirs.
+    ///
+    /// The caller's door is closed, as for the freeze.
+    pub fn reclaim(&self, is_live: impl Fn(u32) -> bool) {
+        self.take_over();
+        let record = self.arena.record();
+        for index in (0..self.nr_cpus()).filter(|&index| is_live(index)) {
+            let cpu = self.arena.cpu(index);
+            let tenure = record.next_tenure.load(Relaxed);
+            record.next_tenure.store(tenure + 1, Relaxed);
+            cpu.slot.tag.store(tenure << 16 | (u64::from(index) + 1), SeqCst);
+        }
+    }
+
+    /// True where some thread has CPU slot `index`.
+    pub fn is_claimed(&self, index: u32) -> bool {
+        index < self.nr_cpus() && self.arena.cpu(index).slot.tag.load(SeqCst) != 0
+    }
 }
