@@ -1,1 +1,26 @@
-//! stub
+//! A heap that a program hands, in place, to its successor.
+
+pub mod alloc;
+pub mod boxed;
+mod generation;
+pub mod string;
+pub mod vec;
+
+pub use alloc::AllocError;
+pub use boxed::Box;
+pub use string::String;
+pub use vec::Vec;
+
+/// Returns the value, or panics because the heap is full.
+#[inline]
+fn or_panic<T>(outcome: Result<T, AllocError>) -> T {
+    #[cold]
+    #[inline(never)]
+    fn out_of_memory(error: AllocError) -> ! {
+        panic!("{error}")
+    }
+    match outcome {
+        Ok(value) => value,
+        Err(error) => out_of_memory(error),
+    }
+}

@@ -1,0 +1,68 @@
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+
+use super::String;
+use crate::Vec;
+use crate::alloc::{fail_after, never_fail};
+
+#[test]
+fn text_grows_and_shrinks_by_whole_characters() {
+    let mut text = String::from("naïve");
+    text.push('é');
+    text.push_str(" 猫");
+    text.insert(0, '¡');
+    text.insert_str(2, "so ");
+    assert_eq!(text, "¡so naïveé 猫");
+    assert_eq!(text.pop(), Some('猫'));
+    assert_eq!(text.remove(0), '¡');
+    assert_eq!(text.split_off(3), "naïveé ");
+    text.retain(|c| c != 'o');
+    assert_eq!(text, "s ");
+    text.truncate(1);
+    assert_eq!((text.len(), text.as_str()), (1, "s"));
+    text.clear();
+    assert!(text.is_empty() && text.pop().is_none() && text.capacity() > 0);
+}
+
+#[test]
+fn it_prints_compares_and_hashes_like_a_str() {
+    let hash = |job: &dyn Fn(&mut DefaultHasher)| {
+        let mut hasher = DefaultHasher::new();
+        job(&mut hasher);
+        hasher.finish()
+    };
+    let text = String::from("abc");
+    assert_eq!(hash(&|h| text.hash(h)), hash(&|h| "abc".hash(h)));
+    assert_eq!(format!("{text:>5}|{text:?}"), "  abc|\"abc\"");
+    assert!(text < String::from("abd") && "abc" == text && text == std::string::String::from("abc"));
+    let mut written = String::new();
+    write!(written, "{}-{}", 1, 2).unwrap();
+    assert_eq!(written + "!", "1-2!");
+    assert_eq!(["a", "b"].into_iter().collect::<String>(), "ab");
+    assert_eq!("猫b".chars().rev().collect::<String>(), "b猫");
+}
+
+#[test]
+fn foreign_bytes_are_checked() {
+    assert_eq!(String::from_utf8(Vec::from([0x61])).unwrap(), "a");
+    assert!(String::from_utf8(Vec::from([0xff])).is_err());
+}
+
+#[test]
+#[should_panic(expected = "not the start of a character")]
+fn a_character_is_not_split() {
+    String::from("é").insert(1, 'x');
+}
+
+#[test]
+fn a_full_heap_leaves_the_text_unchanged() {
+    let mut text = String::from("0123456789abcdef");
+    fail_after(0);
+    let outcomes = [text.try_push('x'), text.try_insert_str(3, "y"), text.try_reserve(9)];
+    let copy = String::try_from_str("z");
+    let written = write!(text, "w");
+    never_fail();
+    assert!(outcomes.iter().all(Result::is_err) && copy.is_err() && written.is_err());
+    assert_eq!(text, "0123456789abcdef");
+}

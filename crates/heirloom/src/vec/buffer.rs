@@ -1,0 +1,134 @@
+//! The block behind a `Vec`: room for `capacity` values, of which it knows none.
+//!
+//! Every size is worked out in safe code; a choice becomes memory in `resize` and `drop`.
+
+#![expect(unsafe_code, reason = "owns the block that its pointer names")]
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::alloc::{self, AllocError};
+
+/// Room for values of `T`.
+///
+/// # Invariants
+///
+/// - If `T` has no bytes or `capacity` is 0, there is no block and `start` is the aligned nowhere.
+/// - Else `start` names a block that was allocated with the layout of `[T; capacity]`.
+#[repr(C)]
+pub(super) struct Buffer<T> {
+    start: NonNull<T>,
+    capacity: u64,
+    owns: PhantomData<T>,
+}
+
+const _: () = assert!(size_of::<Buffer<u8>>() == 16 && std::mem::offset_of!(Buffer<u8>, capacity) == 8);
+
+impl<T> Buffer<T> {
+    /// The least room that growing gives: a few values, but no more than a page of large ones.
+    const LEAST: usize = match size_of::<T>() {
+        0 | 1 => 16,
+        2..=1024 => 4,
+        _ => 1,
+    };
+
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self { start: NonNull::dangling(), capacity: 0, owns: PhantomData }
+    }
+
+    #[inline]
+    pub(super) const fn start(&self) -> *mut T {
+        self.start.as_ptr()
+    }
+
+    #[inline]
+    pub(super) const fn capacity(&self) -> usize {
+        if size_of::<T>() == 0 { usize::MAX } else { self.capacity as usize }
+    }
+
+    /// Makes room for `additional` more values than `len`, and for more than that if the room must grow.
+    #[inline]
+    pub(super) fn reserve(&mut self, len: usize, additional: usize) -> Result<(), AllocError> {
+        if additional > self.capacity().wrapping_sub(len) { self.grow(len, additional) } else { Ok(()) }
+    }
+
+    /// Makes room for `additional` more values than `len`, and for no more than the block must hold anyway.
+    pub(super) fn reserve_exact(&mut self, len: usize, additional: usize) -> Result<(), AllocError> {
+        if additional <= self.capacity().wrapping_sub(len) {
+            return Ok(());
+        }
+        let needed = len.checked_add(additional).ok_or(AllocError::TOO_LARGE)?;
+        self.resize(needed)
+    }
+
+    /// Gives back the room beyond `len` values.
+    pub(super) fn shrink(&mut self, len: usize) -> Result<(), AllocError> {
+        debug_assert!(len <= self.capacity());
+        if len == 0 {
+            *self = Self::new();
+            return Ok(());
+        }
+        let wanted = fitting::<T>(len)?;
+        if wanted < self.capacity() { self.resize(len) } else { Ok(()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, len: usize, additional: usize) -> Result<(), AllocError> {
+        let needed = len.checked_add(additional).ok_or(AllocError::TOO_LARGE)?;
+        let doubled = self.capacity().saturating_mul(2);
+        match self.resize(needed.max(doubled).max(Self::LEAST)) {
+            Err(_) if doubled > needed => self.resize(needed),
+            outcome => outcome,
+        }
+    }
+
+    /// Moves to a block for at least `wanted` values, which is not zero; `self` is unchanged on an error.
+    fn resize(&mut self, wanted: usize) -> Result<(), AllocError> {
+        if size_of::<T>() == 0 {
+            // A value without bytes has unbounded room already, so only an overflow of the count leads here.
+            return Err(AllocError::TOO_LARGE);
+        }
+        let capacity = fitting::<T>(wanted)?;
+        let layout = Layout::array::<T>(capacity).map_err(|_| AllocError::TOO_LARGE)?;
+        let start = match self.block() {
+            None => alloc::allocate(layout)?,
+            // SAFETY: by the type invariant this is the layout of our own block, and the new size is not zero.
+            Some((block, old)) => unsafe { alloc::reallocate(block, old, layout.size())? },
+        };
+        // INVARIANT: the block was allocated, or reallocated at the same alignment, with exactly this layout.
+        self.start = start.cast();
+        self.capacity = capacity as u64;
+        Ok(())
+    }
+
+    /// Returns the block and its layout, if there is one.
+    #[inline]
+    fn block(&self) -> Option<(NonNull<u8>, Layout)> {
+        if size_of::<T>() == 0 || self.capacity == 0 {
+            return None;
+        }
+        let size = self.capacity as usize * size_of::<T>();
+        // SAFETY: the same size and alignment passed `Layout::array` when the block was allocated.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align_of::<T>()) };
+        Some((self.start.cast(), layout))
+    }
+}
+
+impl<T> Drop for Buffer<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some((block, layout)) = self.block() {
+            // SAFETY: by the type invariant the block is ours and has this layout; `self` is going.
+            unsafe { alloc::deallocate(block, layout) };
+        }
+    }
+}
+
+/// Returns how many values the block for `wanted` of them would really hold.
+fn fitting<T>(wanted: usize) -> Result<usize, AllocError> {
+    let layout = Layout::array::<T>(wanted).map_err(|_| AllocError::TOO_LARGE)?;
+    Ok(alloc::usable_size(layout) / size_of::<T>().max(1))
+}
