@@ -1,0 +1,139 @@
+//! Walking the tree, word by word and in order of keys: larger orders first, within an order by address.
+
+use super::check::MapError;
+use super::{Frame, LEVELS, NODE_WORDS, ORDER_0_BIT, PAGE_BYTES, Pages, shift};
+
+/// What a walk comes across.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    /// A node, before any of its entries is read. Its address is aligned and no node above it has the same.
+    Node { node: u64, level: usize },
+    /// A word of a leaf that is not 0, and the key of its lowest bit.
+    Word { key: u64, bits: u64 },
+}
+
+/// A walk over foreign bytes: it goes six levels down and not further, whatever it reads.
+///
+/// It stops at the first error. Who counts the [`Step::Node`]s bounds the whole walk.
+pub(super) struct Steps<'p, P> {
+    pages: &'p P,
+    /// Node, next entry and lowest key of each level on the way to here; those below `level` are stale.
+    path: [Position; LEVELS],
+    level: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+struct Position {
+    node: u64,
+    next: usize,
+    key: u64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    AtRoot,
+    Walking,
+    Over,
+}
+
+impl<'p, P: Pages> Steps<'p, P> {
+    pub(super) fn new(pages: &'p P, root: u64) -> Self {
+        let start = Position { node: root, next: 0, key: 0 };
+        let state = if root == 0 { State::Over } else { State::AtRoot };
+        Self { pages, path: [start; LEVELS], level: LEVELS - 1, state }
+    }
+
+    fn step(&mut self) -> Result<Option<Step>, MapError> {
+        if self.state == State::AtRoot {
+            self.state = State::Walking;
+            return self.enter(self.path[self.level].node).map(Some);
+        }
+        while self.state == State::Walking {
+            let level = self.level;
+            let here = &mut self.path[level];
+            if here.next == NODE_WORDS {
+                match level + 1 {
+                    LEVELS => self.state = State::Over,
+                    up => self.level = up,
+                }
+                continue;
+            }
+            let index = here.next;
+            here.next += 1;
+            let Position { node, key, .. } = *here;
+            let entry = self.pages.load(node, index).ok_or(MapError::NodeOutside { node, level })?;
+            if entry == 0 {
+                continue;
+            }
+            let key = key | ((index as u64) << shift(level));
+            if level == 0 {
+                return Ok(Some(Step::Word { key, bits: entry }));
+            }
+            // Only the root can index past the last order.
+            if key >> (ORDER_0_BIT + 1) != 0 {
+                return Err(MapError::BadKey { key });
+            }
+            if self.path[level..].iter().any(|above| above.node == entry) {
+                return Err(MapError::Loop { node: entry, level: level - 1 });
+            }
+            self.level = level - 1;
+            self.path[self.level] = Position { node: entry, next: 0, key };
+            return self.enter(entry).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn enter(&self, node: u64) -> Result<Step, MapError> {
+        let level = self.level;
+        if node % PAGE_BYTES != 0 {
+            return Err(MapError::Misaligned { node, level });
+        }
+        Ok(Step::Node { node, level })
+    }
+}
+
+impl<P: Pages> Iterator for Steps<'_, P> {
+    type Item = Result<Step, MapError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().inspect_err(|_| self.state = State::Over).transpose()
+    }
+}
+
+/// The marked frames of a map, larger orders first, within an order by address.
+///
+/// It ends after the first error, which a map that passed its check does not have.
+pub struct Frames<'p, P> {
+    steps: Steps<'p, P>,
+    key: u64,
+    bits: u64,
+}
+
+impl<'p, P: Pages> Frames<'p, P> {
+    pub(super) fn new(pages: &'p P, root: u64) -> Self {
+        Self { steps: Steps::new(pages, root), key: 0, bits: 0 }
+    }
+}
+
+impl<P: Pages> Iterator for Frames<'_, P> {
+    type Item = Result<Frame, MapError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.bits == 0 {
+            match self.steps.next()? {
+                Ok(Step::Word { key, bits }) => (self.key, self.bits) = (key, bits),
+                Ok(Step::Node { .. }) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let key = self.key + u64::from(self.bits.trailing_zeros());
+        self.bits &= self.bits - 1;
+        Some(Frame::from_key(key).ok_or(MapError::BadKey { key }).inspect_err(|_| {
+            self.bits = 0;
+            self.steps.state = State::Over;
+        }))
+    }
+}
