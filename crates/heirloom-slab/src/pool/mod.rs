@@ -174,6 +174,16 @@ impl<H: Host> Pool<H> {
         read(PoolReader::open(&memory, control))
     }
 
+    /// Entries of the block table that were ever in use.
+    pub fn nr_block_entries(&self) -> u32 {
+        self.nr_blocks() as u32
+    }
+
+    /// CPU slots that were ever in use.
+    pub fn nr_cpu_slots(&self) -> u32 {
+        self.nr_cpus()
+    }
+
     pub(crate) fn nr_blocks(&self) -> usize {
         (self.arena.record().nr_blocks.load(Acquire) as usize).min(self.arena.blocks().len())
     }

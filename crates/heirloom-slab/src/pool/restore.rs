@@ -41,9 +41,47 @@ impl<H: Host> Pool<H> {
     #[expect(unsafe_code, reason = "the memory is the caller's promise")]
     pub unsafe fn restore(host: H, control: u64, control_bytes: u64) -> Result<Self, RestoreError> {
         // SAFETY: by the caller's promise.
+        unsafe { Self::restore_if(host, control, control_bytes, |_| Ok(())) }
+    }
+
+    /// As [`Pool::restore`], and looks at every slab (its seal too, where the freeze wrote one) before it takes over:
+    /// for memory that lay about, where a hand-over between two living programs needs no such doubt.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`]: the first thing that is wrong.
+    ///
+    /// # Safety
+    ///
+    /// As [`Pool::restore`].
+    #[expect(unsafe_code, reason = "the memory is the caller's promise")]
+    pub unsafe fn restore_checked(host: H, control: u64, control_bytes: u64) -> Result<Self, RestoreError> {
+        let every_slab = |pool: &Self| {
+            let mut first = None;
+            pool.check(false, |broken| {
+                first.get_or_insert(broken);
+            });
+            first.map_or(Ok(()), |broken| Err(broken.into()))
+        };
+        // SAFETY: by the caller's promise.
+        unsafe { Self::restore_if(host, control, control_bytes, every_slab) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Pool::restore`].
+    #[expect(unsafe_code, reason = "the memory is the caller's promise")]
+    unsafe fn restore_if(
+        host: H,
+        control: u64,
+        control_bytes: u64,
+        check: impl FnOnce(&Self) -> Result<(), RestoreError>,
+    ) -> Result<Self, RestoreError> {
+        // SAFETY: by the caller's promise.
         let pool = unsafe { Self::open(host, control, control_bytes)? };
         pool.with_reader(|reader| -> Result<(), RestoreError> { Ok(reader?.check_tables()?) })?;
         pool.adopt_blocks()?;
+        check(&pool)?;
         pool.take_over();
         Ok(pool)
     }
