@@ -1,2 +1,115 @@
-//! stub
-fn main() {}
+//! What is done around the code, in Rust: `cargo xtask ci` is what CI runs.
+//!
+//! ```text
+//! ci = fmt --check, tidy, lint, docs, test, loom, fuzz, miri, asan
+//! ```
+//!
+//! A step that needs what this machine does not have is *skipped*, in so many words, and is never a silent success.
+
+mod checkers;
+mod step;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::step::{Cargo, Outcome, Steps};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "What is done around the code", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Task {
+    /// Everything below, in one go, as CI runs it
+    Ci,
+    /// Format all crates
+    Fmt(Fmt),
+    /// Look for orphan files, leftovers, paths of one machine and overlong files
+    Tidy,
+    /// clippy with warnings denied
+    Lint,
+    /// The tests, as the README runs them
+    Test,
+    /// The tests of heirloom-abi and heirloom-slab under Miri, at smaller sizes (needs nightly)
+    Miri,
+    /// The protocols between threads under loom
+    Loom,
+    /// A smoke run of each fuzz target
+    Fuzz,
+    /// The tests of heirloom-abi and heirloom-slab under the address sanitizer (needs nightly)
+    Asan,
+    /// rustdoc with warnings denied
+    Docs,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct Fmt {
+    /// Change nothing, fail if something would change
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let mut steps = Steps::default();
+    match Cli::parse().task {
+        Task::Ci => ci(&mut steps),
+        Task::Fmt(args) => fmt(&mut steps, args.check),
+        Task::Tidy => steps.run("tidy", tidy::run),
+        Task::Lint => lint(&mut steps),
+        Task::Test => test(&mut steps),
+        Task::Miri => steps.run("miri", checkers::miri),
+        Task::Loom => steps.run("loom", checkers::loom),
+        Task::Fuzz => steps.run("fuzz", checkers::fuzz),
+        Task::Asan => steps.run("asan", checkers::asan),
+        Task::Docs => docs(&mut steps),
+    }
+    steps.finish()
+}
+
+fn ci(steps: &mut Steps) {
+    // What is quick to fail comes first.
+    fmt(steps, true);
+    steps.run("tidy", tidy::run);
+    lint(steps);
+    docs(steps);
+    test(steps);
+    steps.run("loom", checkers::loom);
+    steps.run("fuzz", checkers::fuzz);
+    steps.run("miri", checkers::miri);
+    steps.run("asan", checkers::asan);
+}
+
+fn fmt(steps: &mut Steps, is_check: bool) {
+    steps.run("fmt", || {
+        let check: &[&str] = if is_check { &["--check"] } else { &[] };
+        Cargo::new(&["fmt", "--all"]).args(check).run()
+    });
+}
+
+fn lint(steps: &mut Steps) {
+    steps.run("lint", || {
+        Cargo::new(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
+    });
+}
+
+fn test(steps: &mut Steps) {
+    steps.run("test", || Cargo::new(&["test", "--workspace"]).run());
+}
+
+fn docs(steps: &mut Steps) {
+    steps.run("docs", || {
+        Cargo::new(&["doc", "--workspace", "--no-deps", "--document-private-items"])
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run()
+    });
+}
+
+/// Says what a step that cannot run here needs.
+fn skipped(reason: &str) -> Outcome {
+    Outcome::Skipped(reason.to_owned())
+}
