@@ -9,5 +9,6 @@ pub mod heap;
 pub mod kho;
 pub mod le;
 pub mod pool;
+pub mod types;
 
 pub use checksum::checksum;
