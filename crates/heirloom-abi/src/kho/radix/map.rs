@@ -342,9 +342,10 @@ fn keys(range: Range<u64>, order: Order) -> Result<Range<u64>, FrameError> {
         return Ok(0..0);
     }
     let first = Frame::new(range.start, order)?;
-    let last = Frame::new(range.end.wrapping_sub(order.bytes()), order)?;
+    let wrong = FrameError { phys: range.end, order };
+    let last = Frame::new(range.end.wrapping_sub(order.bytes()), order).map_err(|_| wrong)?;
     if last < first || last.end() != range.end {
-        return Err(FrameError { phys: range.end, order });
+        return Err(wrong);
     }
     Ok(first.key()..last.key() + 1)
 }
