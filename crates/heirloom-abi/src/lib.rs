@@ -8,7 +8,9 @@ mod checksum;
 pub mod heap;
 pub mod kho;
 pub mod le;
+pub mod note;
 pub mod pool;
+pub mod roots;
 pub mod types;
 
 pub use checksum::checksum;
