@@ -43,8 +43,8 @@ pub enum MarkError {
 /// `mark` refuses a frame that is marked, but does not look for frames of *other* orders that share pages with it; that is
 /// for [`RadixMap::check`] (and the allocator that knows which frames it handed out).
 ///
-/// The methods trust the tree they work on, in so far as they do what its bits say; none of them panics or runs away over a
-/// tree that is broken.
+/// The methods do what the tree's bits say, and none panics over a broken one. A walk is as long as the tree, which in one whose nodes
+/// have many parents is very long: a tree of another generation comes in through [`RadixMap::open`], which counts.
 #[derive(Clone, Debug)]
 pub struct RadixMap {
     root: u64,

@@ -1,0 +1,26 @@
+//! Fuzz targets: every reader of foreign bytes, fed anything.
+//!
+//! A target is a module with `run`, which reads the input and asserts what must hold of whatever was accepted, and `seeds`,
+//! valid inputs to start from. To add one: write the module, add it to [`TARGETS`], and add its `[[bin]]` to `Cargo.toml` with two
+//! lines in `fuzz_targets/`. The smoke run (`tests/smoke.rs`) takes it from the table.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod fdt;
+pub mod radix;
+
+/// A reader and what to feed it.
+pub struct Target {
+    /// Name of the module and of the binary.
+    pub name: &'static str,
+    /// Reads the input; panics if the reader misbehaves.
+    pub run: fn(&[u8]),
+    /// Inputs that the reader accepts.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All targets, one line for each reader.
+pub const TARGETS: &[Target] = &[
+    Target { name: "fdt", run: fdt::run, seeds: fdt::seeds },
+    Target { name: "radix", run: radix::run, seeds: radix::seeds },
+];
