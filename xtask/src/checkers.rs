@@ -49,20 +49,25 @@ pub(crate) fn fuzz() -> Outcome {
     if !root().join("fuzz/Cargo.toml").exists() {
         return skipped("there is no fuzz/Cargo.toml");
     }
-    Cargo::new(&["test", "--manifest-path", "fuzz/Cargo.toml"]).env("CARGO_TARGET_DIR", target_dir("fuzz")).run()
+    Cargo::new(&["test", "--manifest-path", "fuzz/Cargo.toml"])
+        .env("CARGO_TARGET_DIR", target_dir("fuzz"))
+        .run()
 }
 
 /// Says what the nightly toolchain lacks; installs components that rustup can get.
 fn nightly_lacks(components: &[&str]) -> Option<String> {
     if !succeeds("rustup", &["run", "nightly", "rustc", "--version"]) {
-        return Some("no nightly toolchain; `rustup toolchain install nightly --profile minimal` gets one".to_owned());
+        return Some(
+            "no nightly toolchain; `rustup toolchain install nightly --profile minimal` gets one".to_owned(),
+        );
     }
     if components.is_empty() {
         return None;
     }
     let mut add = vec!["component", "add", "--toolchain", "nightly"];
     add.extend(components);
-    (!succeeds("rustup", &add)).then(|| format!("nightly lacks components; `rustup {}` gets them", add.join(" ")))
+    (!succeeds("rustup", &add))
+        .then(|| format!("nightly lacks components; `rustup {}` gets them", add.join(" ")))
 }
 
 fn succeeds(program: &str, args: &[&str]) -> bool {

@@ -16,14 +16,8 @@ const SKIPPED: [&str; 5] = ["target", ".git", "corpus", "artifacts", "golden"];
 const MAX_LINES: usize = 600;
 
 /// What must not be left behind. In halves, so that this file does not find itself.
-const LEFTOVERS: [(&str, &str); 6] = [
-    ("dbg", "!("),
-    ("todo", "!("),
-    ("unimplemented", "!("),
-    ("FIX", "ME"),
-    ("XX", "X"),
-    ("HA", "CK"),
-];
+const LEFTOVERS: [(&str, &str); 6] =
+    [("dbg", "!("), ("todo", "!("), ("unimplemented", "!("), ("FIX", "ME"), ("XX", "X"), ("HA", "CK")];
 
 /// Where somebody's own files lie.
 const MACHINE_PATHS: [(&str, &str); 5] =
@@ -70,11 +64,13 @@ fn leftovers(path: &Path, text: &str) -> Vec<String> {
         let found = |pair: &(&str, &str)| line.find(&format!("{}{}", pair.0, pair.1));
         if is_code {
             // A word counts, not a part of one.
-            for pair in LEFTOVERS.iter().filter(|pair| found(pair).is_some_and(|at| starts_a_word(line, at))) {
+            for pair in LEFTOVERS.iter().filter(|pair| found(pair).is_some_and(|at| starts_a_word(line, at)))
+            {
                 faults.push(format!("{place}: `{}{}` was left behind", pair.0, pair.1));
             }
         }
-        for pair in MACHINE_PATHS.iter().filter(|pair| found(pair).is_some_and(|at| starts_a_path(line, at))) {
+        for pair in MACHINE_PATHS.iter().filter(|pair| found(pair).is_some_and(|at| starts_a_path(line, at)))
+        {
             faults.push(format!("{place}: `{}{}` is a path of one machine", pair.0, pair.1));
         }
     }
@@ -105,7 +101,8 @@ fn reach(root: &Path, files: &[PathBuf]) -> BTreeSet<PathBuf> {
 
 /// Whether cargo builds a crate from this file without being told, or is told so in the manifest.
 fn is_crate_root(root: &Path, path: &Path) -> bool {
-    let Some(package) = path.ancestors().skip(1).find(|folder| root.join(folder).join("Cargo.toml").exists()) else {
+    let Some(package) = path.ancestors().skip(1).find(|folder| root.join(folder).join("Cargo.toml").exists())
+    else {
         return false;
     };
     let Ok(within) = path.strip_prefix(package) else { return false };
@@ -135,14 +132,18 @@ fn modules_of(path: &Path, text: &str) -> Vec<PathBuf> {
         if let Some(named) = quoted_after(line, "#[path").or_else(|| quoted_after(line, "include!(")) {
             modules.push(normalized(&folder.join(named)));
         }
-        let Some((_, rest)) = line.split_once("mod ").filter(|(before, _)| is_visibility(before)) else { continue };
+        let Some((_, rest)) = line.split_once("mod ").filter(|(before, _)| is_visibility(before)) else {
+            continue;
+        };
         let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         let rest = rest[name.len()..].trim_start();
         if rest.starts_with('{') {
             inline.push(name);
         } else if rest.starts_with(';') {
             let mut folders = vec![folder.to_owned(), folder.join(&*stem)];
-            folders.extend(inline.iter().flat_map(|inline| [folder.join(inline), folder.join(&*stem).join(inline)]));
+            folders.extend(
+                inline.iter().flat_map(|inline| [folder.join(inline), folder.join(&*stem).join(inline)]),
+            );
             for folder in folders {
                 modules.push(folder.join(format!("{name}.rs")));
                 modules.push(folder.join(&name).join("mod.rs"));
