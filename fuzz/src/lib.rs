@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod fdt;
+pub mod metadata;
 pub mod radix;
 
 /// A reader and what to feed it.
@@ -22,5 +23,6 @@ pub struct Target {
 /// All targets, one line for each reader.
 pub const TARGETS: &[Target] = &[
     Target { name: "fdt", run: fdt::run, seeds: fdt::seeds },
+    Target { name: "metadata", run: metadata::run, seeds: metadata::seeds },
     Target { name: "radix", run: radix::run, seeds: radix::seeds },
 ];

@@ -12,7 +12,7 @@
 //! +------------------------------+
 //! ```
 //!
-//! [`root`] is the page on the left, [`fdt`] the container it is written in, [`radix`] the tree, `metadata` the records
+//! [`root`] is the page on the left, [`fdt`] the container it is written in, [`radix`] the tree, [`metadata`] the records
 //! that Linux itself hangs below the root. "Physical address" is a file offset where the heap of a process is concerned.
 //!
 //! The formats are those of Linux 7.2, written from their description in the
@@ -21,5 +21,6 @@
 //! arm64, 4 KiB pages here), so all of them are little-endian; the FDT's own structure is big-endian, as its specification demands.
 
 pub mod fdt;
+pub mod metadata;
 pub mod radix;
 pub mod root;
