@@ -3,11 +3,13 @@
 pub mod alloc;
 pub mod boxed;
 mod generation;
+pub mod hash_map;
 pub mod string;
 pub mod vec;
 
 pub use alloc::AllocError;
 pub use boxed::Box;
+pub use hash_map::HashMap;
 pub use string::String;
 pub use vec::Vec;
 

@@ -249,7 +249,7 @@ fn a_panicking_closure_loses_nothing() {
     }));
     assert!(blown.is_err());
     assert_eq!(vec.len(), 10);
-    std::mem::forget(vec.drain(3..));
+    let _forgotten = std::mem::ManuallyDrop::new(vec.drain(3..));
     assert_eq!(vec.len(), 3);
     drop(vec);
     assert_eq!(live.get(), 7);

@@ -1,0 +1,612 @@
+//! The table behind a map: buckets, and a control byte for each, in one block.
+//!
+//! ```text
+//!  | .. | bucket 2 | bucket 1 | bucket 0 | group 0 | group 1 | ..
+//!                                        ^ control, aligned at 16 or at what the buckets need
+//! ```
+//!
+//! A hash names a group by its low bits; from there a probe walks 1, 2, 3, .. groups on, which visits every group once as
+//! their number is a power of two. A group that holds an empty bucket ends the walk: nothing was ever put beyond it.
+//! So deleting may leave an empty bucket exactly where the group has one already.
+//!
+//! What a value is, and how it hashes, is the caller's business; `rehash` moves values when the table changes its shape.
+//!
+//! # Invariants (tested by `Table::check`)
+//!
+//! - *shape*: without a block everything is zero; else the buckets are a power of two from 4 on.
+//! - *counted*: `len` control bytes are full; empty and not set aside for probing are `growth_left` more.
+//! - *padded*: the bytes beyond the buckets of a table of 4 or 8 are padding.
+//! - *reached*: a probe for its hash finds every value (does not hold while a map knows itself to be out of order).
+
+#![expect(unsafe_code, reason = "keeps values in a block without types")]
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use super::group::{Bytes, DELETED, EMPTY, Group, Matches, PADDING, WIDTH};
+use crate::alloc::{self, AllocError};
+
+/// Buckets and their control bytes.
+///
+/// # Invariants
+///
+/// - If `mask` is 0, `control` is null, and so are `len` and `growth_left`.
+/// - Else `control` points into a block of `shape(mask + 1)` that is ours, at the first of its control bytes.
+/// - The bucket of every full control byte holds a live value, unless `len` is 0.
+#[repr(C)]
+pub(super) struct Table<T> {
+    control: *mut u8,
+    mask: u64,
+    len: u64,
+    growth_left: u64,
+    owns: PhantomData<T>,
+}
+
+const _: () = assert!(size_of::<Table<u64>>() == 32);
+const _: () = assert!(std::mem::offset_of!(Table<u64>, mask) == 8);
+const _: () = assert!(std::mem::offset_of!(Table<u64>, len) == 16);
+const _: () = assert!(std::mem::offset_of!(Table<u64>, growth_left) == 24);
+
+// SAFETY: a table owns its values and shares nothing else.
+unsafe impl<T: Send> Send for Table<T> {}
+// SAFETY: a shared table gives out nothing but `&T`.
+unsafe impl<T: Sync> Sync for Table<T> {}
+
+/// What a search for a place found.
+pub(super) enum Place {
+    /// The value is in this bucket.
+    Found(usize),
+    /// The value is nowhere, and this is the first bucket on its walk that could take it.
+    Vacant(usize),
+}
+
+impl<T> Table<T> {
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Self { control: ptr::null_mut(), mask: 0, len: 0, growth_left: 0, owns: PhantomData }
+    }
+
+    /// Creates an empty table of `buckets`, a power of two from 4 on.
+    pub(super) fn with_buckets(buckets: usize) -> Result<Self, AllocError> {
+        debug_assert!(buckets.is_power_of_two() && buckets >= 4);
+        let (layout, to_control) = shape::<T>(buckets)?;
+        let block = alloc::allocate(layout)?;
+        // SAFETY: the control bytes start within the block.
+        let control = unsafe { block.add(to_control) };
+        // INVARIANT: the block has the shape of its buckets; `reset` writes its control bytes.
+        let mut table = Self { control: control.as_ptr(), mask: buckets as u64 - 1, ..Self::new() };
+        table.reset();
+        Ok(table)
+    }
+
+    #[inline]
+    pub(super) fn has_block(&self) -> bool {
+        self.mask != 0
+    }
+
+    #[inline]
+    pub(super) fn buckets(&self) -> usize {
+        if self.has_block() { self.mask() + 1 } else { 0 }
+    }
+
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    pub(super) const fn growth_left(&self) -> usize {
+        self.growth_left as usize
+    }
+
+    /// Finds a value.
+    #[inline(always)]
+    pub(super) fn get(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
+        let index = self.find(hash, eq)?;
+        // SAFETY: the bucket is full, and borrowed with the table.
+        Some(unsafe { &*self.bucket(index) })
+    }
+
+    /// Finds a value.
+    #[inline(always)]
+    pub(super) fn get_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        let index = self.find(hash, eq)?;
+        // SAFETY: the bucket is full, and borrowed with the table.
+        Some(unsafe { &mut *self.bucket(index) })
+    }
+
+    /// Finds the bucket of a value.
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<usize> {
+        if self.len == 0 {
+            return None;
+        }
+        let tag = tag(hash);
+        let mut walk = Walk::new(hash, self.mask());
+        loop {
+            let group = self.group(walk.position);
+            for offset in group.tagged(tag) {
+                let index = walk.position + offset;
+                // SAFETY: a tag matches full control bytes only.
+                if eq(unsafe { &*self.bucket(index) }) {
+                    return Some(index);
+                }
+            }
+            if group.empty().any() || !walk.advance(self.mask()) {
+                return None;
+            }
+        }
+    }
+
+    /// Finds the bucket of a value, or else one that could take it; the table has a block.
+    #[inline(always)]
+    pub(super) fn place(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Place {
+        assert!(self.has_block(), "a place is looked for in a table with a block");
+        let tag = tag(hash);
+        let mut walk = Walk::new(hash, self.mask());
+        let mut vacant = None;
+        loop {
+            let group = self.group(walk.position);
+            for offset in group.tagged(tag) {
+                let index = walk.position + offset;
+                // SAFETY: a tag matches full control bytes only.
+                if eq(unsafe { &*self.bucket(index) }) {
+                    return Place::Found(index);
+                }
+            }
+            if vacant.is_none() {
+                vacant = group.vacant().lowest().map(|offset| walk.position + offset);
+            }
+            if group.empty().any() || !walk.advance(self.mask()) {
+                return Place::Vacant(vacant.expect("a table keeps an eighth of its buckets empty"));
+            }
+        }
+    }
+
+    /// Finds the first bucket on the walk of `hash` that could take a value; the table has a block.
+    #[inline]
+    pub(super) fn vacant(&self, hash: u64) -> usize {
+        assert!(self.has_block(), "a place is looked for in a table with a block");
+        let mut walk = Walk::new(hash, self.mask());
+        loop {
+            if let Some(offset) = self.group(walk.position).vacant().lowest() {
+                return walk.position + offset;
+            }
+            assert!(walk.advance(self.mask()), "a table keeps an eighth of its buckets empty");
+        }
+    }
+
+    /// Returns whether a walk for `hash` comes by the full bucket `index` and sees its tag there.
+    pub(super) fn leads_to(&self, hash: u64, index: usize) -> bool {
+        let mut walk = Walk::new(hash, self.mask());
+        while walk.position != index / WIDTH * WIDTH {
+            if self.group(walk.position).empty().any() || !walk.advance(self.mask()) {
+                return false;
+            }
+        }
+        self.control(index) == tag(hash)
+    }
+
+    /// Returns whether the vacant bucket `index` may be filled without leaving too few empty ones.
+    #[inline(always)]
+    pub(super) fn may_fill(&self, index: usize) -> bool {
+        self.growth_left != 0 || self.control(index) == DELETED
+    }
+
+    /// Puts a value into a vacant bucket that may be filled.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, index: usize, hash: u64, value: T) -> &mut T {
+        let before = self.control(index);
+        assert!(
+            matches!(before, EMPTY | DELETED) && self.may_fill(index),
+            "a bucket is filled while it is vacant"
+        );
+        self.growth_left -= u64::from(before == EMPTY);
+        let bucket = self.bucket(index);
+        // SAFETY: the bucket exists and holds no value; it does once its control byte says so.
+        unsafe {
+            bucket.write(value);
+            self.set_control(index, tag(hash));
+            self.len += 1;
+            &mut *bucket
+        }
+    }
+
+    /// Names a full bucket, for as long as the table is borrowed.
+    #[inline(always)]
+    pub(super) fn occupied(&mut self, index: usize) -> Occupied<'_, T> {
+        assert!(self.control(index) < 0x80, "a bucket is taken while it is full");
+        // INVARIANT: it is full, and the borrow keeps it so.
+        Occupied { table: self, index }
+    }
+
+    /// Visits every full bucket.
+    #[inline]
+    pub(super) fn iter(&self) -> Walker<T> {
+        Walker {
+            full: Matches::NONE,
+            group: self.control,
+            after: self.control.cast::<T>().wrapping_add(WIDTH),
+            left: self.len(),
+        }
+    }
+
+    /// Drops the values for which `keep` returns false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        for position in (0..self.buckets()).step_by(WIDTH) {
+            for offset in self.group(position).full() {
+                let mut occupied = self.occupied(position + offset);
+                if !keep(occupied.get_mut()) {
+                    drop(occupied.remove());
+                }
+            }
+        }
+    }
+
+    /// Picks up to `wanted` full buckets, from all over the table.
+    pub(super) fn sample(&self, wanted: usize) -> impl Iterator<Item = (usize, &T)> {
+        let groups = self.buckets().div_ceil(WIDTH);
+        let parts = wanted.min(groups);
+        // A table with few groups gives several from each.
+        let each = wanted.checked_div(parts).unwrap_or(0);
+        (0..parts).flat_map(move |part| {
+            let range = groups * part / parts..groups * (part + 1) / parts;
+            let full = range
+                .flat_map(|group| self.group(group * WIDTH).full().map(move |offset| group * WIDTH + offset));
+            // SAFETY: the bucket is full, and borrowed with the table.
+            full.take(each).map(|index| (index, unsafe { &*self.bucket(index) }))
+        })
+    }
+
+    /// Drops all values and keeps the block.
+    pub(super) fn clear(&mut self) {
+        /// Empties the control bytes even if a value panics while it is dropped; the values behind it then leak.
+        struct Reset<'a, T>(&'a mut Table<T>);
+        impl<T> Drop for Reset<'_, T> {
+            fn drop(&mut self) {
+                self.0.reset();
+            }
+        }
+        if self.len != 0 {
+            let table = Reset(self);
+            table.0.drop_values();
+        } else {
+            self.reset();
+        }
+    }
+
+    /// Declares every bucket empty, whatever it holds.
+    pub(super) fn reset(&mut self) {
+        self.len = 0;
+        self.growth_left = 0;
+        if self.has_block() {
+            let (buckets, bytes) = (self.buckets(), control_bytes(self.buckets()));
+            self.growth_left = capacity_of(buckets) as u64;
+            // SAFETY: by the type invariant the block holds this many control bytes.
+            unsafe {
+                self.control.write_bytes(EMPTY, buckets);
+                self.control.add(buckets).write_bytes(PADDING, bytes - buckets);
+            }
+        }
+    }
+
+    /// Takes the table, and leaves one without a block.
+    ///
+    /// The taken one forgets its values: they are the walker's, and the block is given back without them.
+    pub(super) fn release(&mut self) -> (Self, Walker<T>) {
+        let mut table = std::mem::replace(self, Self::new());
+        let walker = table.iter();
+        // INVARIANT: with a `len` of 0, full control bytes promise nothing.
+        table.len = 0;
+        (table, walker)
+    }
+
+    /// Clones the table bucket by bucket.
+    pub(super) fn try_clone(&self) -> Result<Self, AllocError>
+    where
+        T: Clone,
+    {
+        if !self.has_block() {
+            return Ok(Self::new());
+        }
+        let mut clone = Self::with_buckets(self.buckets())?;
+        for position in (0..self.buckets()).step_by(WIDTH) {
+            for offset in self.group(position).full() {
+                let index = position + offset;
+                // SAFETY: the bucket is full here; there it is empty until its control byte is set.
+                unsafe {
+                    let value = (*self.bucket(index)).clone();
+                    clone.bucket(index).write(value);
+                    clone.set_control(index, self.control(index));
+                }
+                clone.len += 1;
+            }
+        }
+        // SAFETY: both tables have as many control bytes; the same are full in both. Deleted ones are added.
+        unsafe { clone.control.copy_from_nonoverlapping(self.control, control_bytes(self.buckets())) };
+        clone.growth_left = self.growth_left;
+        Ok(clone)
+    }
+
+    /// Checks *shape*, *counted* and *padded*, and *reached* if the values lie in order.
+    #[cfg(test)]
+    pub(super) fn check(&self, hash: Option<&dyn Fn(&T) -> u64>) {
+        if !self.has_block() {
+            return assert!(self.control.is_null() && self.len == 0 && self.growth_left == 0);
+        }
+        let buckets = self.buckets();
+        assert!(buckets.is_power_of_two() && buckets >= 4);
+        let bytes: Vec<u8> = (0..control_bytes(buckets)).map(|index| self.control(index)).collect();
+        let count = |test: &dyn Fn(u8) -> bool| bytes[..buckets].iter().filter(|&&byte| test(byte)).count();
+        let (full, empty) = (count(&|byte| byte < 0x80), count(&|byte| byte == EMPTY));
+        assert_eq!(full, self.len());
+        assert_eq!(full + empty + count(&|byte| byte == DELETED), buckets);
+        assert_eq!(empty, self.growth_left() + buckets - capacity_of(buckets));
+        assert!(bytes[buckets..].iter().all(|&byte| byte == PADDING));
+        for (index, value) in self.sample(usize::MAX) {
+            assert!(hash.is_none_or(|hash| self.leads_to(hash(value), index)));
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn mask(&self) -> usize {
+        self.mask as usize
+    }
+
+    /// Returns where bucket `index` lies.
+    #[inline(always)]
+    pub(super) fn bucket(&self, index: usize) -> *mut T {
+        self.control.cast::<T>().wrapping_sub(index + 1)
+    }
+
+    /// Loads the group that starts at bucket `position`, a multiple of its width.
+    #[inline(always)]
+    pub(super) fn group(&self, position: usize) -> Group {
+        debug_assert!(self.has_block() && position <= self.mask() && position.is_multiple_of(WIDTH));
+        // SAFETY: the block holds a whole group from every such position on; its first is aligned at the width.
+        Group::load(unsafe { &*self.control.add(position).cast::<Bytes>() })
+    }
+
+    /// Returns the control byte of bucket `index`.
+    #[inline(always)]
+    pub(super) fn control(&self, index: usize) -> u8 {
+        assert!(index <= self.mask() || index < WIDTH);
+        debug_assert!(self.has_block());
+        // SAFETY: the block holds this byte.
+        unsafe { self.control.add(index).read() }
+    }
+
+    /// Sets the control byte of bucket `index`.
+    ///
+    /// # Safety
+    ///
+    /// - The table has such a bucket.
+    /// - It holds a value that is ours exactly if the byte says full.
+    #[inline(always)]
+    pub(super) unsafe fn set_control(&mut self, index: usize, byte: u8) {
+        debug_assert!(self.has_block() && index <= self.mask());
+        // SAFETY: the caller's first duty; the block holds a byte for each bucket.
+        unsafe { self.control.add(index).write(byte) };
+    }
+
+    /// Sets the number of values, and what may still be filled if none is deleted.
+    ///
+    /// # Safety
+    ///
+    /// That many control bytes are full, and their buckets hold values that are ours; or it is 0.
+    pub(super) unsafe fn set_len(&mut self, len: usize) {
+        self.len = len as u64;
+        self.growth_left = (capacity_of(self.buckets()) - len) as u64;
+    }
+
+    fn drop_values(&mut self) {
+        if std::mem::needs_drop::<T>() {
+            for value in self.iter() {
+                // SAFETY: the walker visits every live value once; the caller forgets them all.
+                unsafe { value.drop_in_place() };
+            }
+        }
+    }
+}
+
+impl<T> Drop for Table<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.has_block() {
+            return;
+        }
+        self.drop_values();
+        let (layout, to_control) =
+            shape::<T>(self.buckets()).expect("the block was allocated with this shape");
+        // SAFETY: by the type invariant the block starts there, is ours and has this shape; `self` is going.
+        unsafe {
+            let block = NonNull::new_unchecked(self.control.sub(to_control));
+            alloc::deallocate(block, layout);
+        }
+    }
+}
+
+/// A full bucket of a table that is borrowed.
+///
+/// # Invariants
+///
+/// The bucket is full.
+pub(super) struct Occupied<'a, T> {
+    table: &'a mut Table<T>,
+    index: usize,
+}
+
+impl<'a, T> Occupied<'a, T> {
+    #[inline]
+    pub(super) fn get(&self) -> &T {
+        // SAFETY: by the type invariant the bucket is full, and borrowed with `self`.
+        unsafe { &*self.table.bucket(self.index) }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self) -> &mut T {
+        // SAFETY: by the type invariant the bucket is full, and borrowed with `self`.
+        unsafe { &mut *self.table.bucket(self.index) }
+    }
+
+    #[inline]
+    pub(super) fn into_mut(self) -> &'a mut T {
+        // SAFETY: by the type invariant the bucket is full, and borrowed with the table.
+        unsafe { &mut *self.table.bucket(self.index) }
+    }
+
+    /// Takes the value out.
+    #[inline]
+    pub(super) fn remove(self) -> T {
+        let Self { table, index } = self;
+        // A group that has an empty bucket never was full, so no walk has passed it.
+        let passed = !table.group(index / WIDTH * WIDTH).empty().any();
+        // SAFETY: by the type invariant the bucket is full; it no longer is once it has been read.
+        unsafe {
+            table.set_control(index, if passed { DELETED } else { EMPTY });
+            table.growth_left += u64::from(!passed);
+            table.len -= 1;
+            table.bucket(index).read()
+        }
+    }
+}
+
+/// Visits the full buckets of a table, group by group.
+///
+/// The addresses are good for as long as the table keeps its block and its values.
+pub(super) struct Walker<T> {
+    /// Full buckets of the current group that are still to come.
+    full: Matches,
+    /// Control bytes of the next group.
+    group: *const u8,
+    /// The end of the current group's first bucket; before the start, where it would be for a group before the first.
+    after: *const T,
+    left: usize,
+}
+
+// SAFETY: a walker only works addresses out; who owns it touches the values, and has the bounds for that.
+unsafe impl<T> Send for Walker<T> {}
+// SAFETY: a shared walker does nothing.
+unsafe impl<T> Sync for Walker<T> {}
+
+impl<T> Clone for Walker<T> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
+impl<T> Iterator for Walker<T> {
+    type Item = *mut T;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<*mut T> {
+        if self.left == 0 {
+            return None;
+        }
+        loop {
+            if let Some(offset) = self.full.next() {
+                self.left -= 1;
+                return Some(self.after.wrapping_sub(offset + 1).cast_mut());
+            }
+            // SAFETY: while values are left there is another group in the block, aligned at its width.
+            let group = Group::load(unsafe { &*self.group.cast::<Bytes>() });
+            self.full = group.full();
+            self.group = self.group.wrapping_add(WIDTH);
+            self.after = self.after.wrapping_sub(WIDTH);
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T> ExactSizeIterator for Walker<T> {}
+
+/// The walk of one hash over the groups.
+struct Walk {
+    position: usize,
+    stride: usize,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn new(hash: u64, mask: usize) -> Self {
+        Self { position: hash as usize & mask & !(WIDTH - 1), stride: 0 }
+    }
+
+    /// Goes on to the next group; false once all have been visited.
+    #[inline(always)]
+    fn advance(&mut self, mask: usize) -> bool {
+        self.stride += WIDTH;
+        self.position = (self.position + self.stride) & mask & !(WIDTH - 1);
+        self.stride <= mask
+    }
+}
+
+/// Returns the tag of a hash: its top seven bits, as the low ones choose the group.
+#[inline(always)]
+pub(super) fn tag(hash: u64) -> u8 {
+    (hash >> 57) as u8
+}
+
+/// Returns how many values a table of `buckets` takes: seven in eight, and at least one bucket stays empty.
+#[inline]
+pub(super) const fn capacity_of(buckets: usize) -> usize {
+    if buckets < 8 { buckets.saturating_sub(1) } else { buckets / 8 * 7 }
+}
+
+/// Returns the least number of buckets that take `capacity` values.
+pub(super) fn buckets_for(capacity: usize) -> Result<usize, AllocError> {
+    match capacity {
+        0..=3 => Ok(4),
+        4..=7 => Ok(8),
+        _ => {
+            let eighths = capacity.checked_mul(8).ok_or(AllocError::TOO_LARGE)?;
+            eighths.div_ceil(7).checked_next_power_of_two().ok_or(AllocError::TOO_LARGE)
+        }
+    }
+}
+
+const fn control_bytes(buckets: usize) -> usize {
+    if buckets < WIDTH { WIDTH } else { buckets }
+}
+
+/// Returns the layout of a block of `buckets`, and how far into it the control bytes start.
+fn shape<T>(buckets: usize) -> Result<(Layout, usize), AllocError> {
+    let values = Layout::array::<T>(buckets).map_err(|_| AllocError::TOO_LARGE)?;
+    let control = Layout::from_size_align(control_bytes(buckets), align_of::<T>().max(WIDTH));
+    let control = control.map_err(|_| AllocError::TOO_LARGE)?;
+    values.extend(control).map_err(|_| AllocError::TOO_LARGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_take_what_they_were_made_for() {
+        for capacity in 0..10_000 {
+            let buckets = buckets_for(capacity).unwrap();
+            assert!(capacity_of(buckets) >= capacity && capacity_of(buckets) < buckets);
+            assert!(buckets == 4 || capacity_of(buckets / 2) < capacity);
+        }
+        assert!(buckets_for(usize::MAX / 2).is_err());
+        assert!(shape::<u64>(1 << 61).is_err());
+    }
+
+    #[test]
+    fn a_walk_visits_every_group_once() {
+        for buckets in [4, 8, 16, 32, 256, 1024] {
+            let mut walk = Walk::new(0xDEAD_BEEF, buckets - 1);
+            let mut seen = vec![walk.position];
+            while walk.advance(buckets - 1) {
+                seen.push(walk.position);
+            }
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq((0..buckets).step_by(WIDTH)));
+        }
+    }
+}
