@@ -41,7 +41,7 @@ enum Task {
     Loom,
     /// A smoke run of each fuzz target
     Fuzz,
-    /// The tests of heirloom-abi and heirloom-slab under the address sanitizer (needs nightly)
+    /// The tests of heirloom-abi and heirloom-slab under the address sanitizer
     Asan,
     /// rustdoc with warnings denied
     Docs,
@@ -87,7 +87,16 @@ fn ci(steps: &mut Steps) {
 fn fmt(steps: &mut Steps, is_check: bool) {
     steps.run("fmt", || {
         let check: &[&str] = if is_check { &["--check"] } else { &[] };
-        Cargo::new(&["fmt", "--all"]).args(check).run()
+        // The fuzz targets are a workspace of their own.
+        for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+            if step::root().join(manifest).exists() {
+                let outcome = Cargo::new(&["fmt", "--all", "--manifest-path", manifest]).args(check).run();
+                if !matches!(outcome, Outcome::Passed) {
+                    return outcome;
+                }
+            }
+        }
+        Outcome::Passed
     });
 }
 
