@@ -113,9 +113,9 @@ const _: () = assert!((PAGE_BYTES as usize - size_of::<BlockRecord>()) / size_of
 /// A preserved file of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionFile {
-    /// The format of its record, such as [`Memfd::COMPATIBLE`].
+    /// The format of its record, such as [`Memfd::COMPATIBLE`](super::Memfd::COMPATIBLE).
     pub compatible: Text<FILE_COMPATIBLE_BYTES>,
-    /// What its handler left: for a memfd the address of a [`Memfd`].
+    /// What its handler left: for a memfd the address of a [`Memfd`](super::Memfd).
     pub data: u64,
     /// The number under which user space finds it again.
     pub token: u64,

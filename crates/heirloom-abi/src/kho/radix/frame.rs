@@ -125,6 +125,14 @@ impl Frame {
             Err(_) => None,
         }
     }
+
+    /// Returns the frame `nr_frames` further on, of which the caller knows that it ends within the address space.
+    #[inline]
+    pub(super) const fn further(self, nr_frames: u64) -> Self {
+        let phys = self.phys.wrapping_add(nr_frames.wrapping_mul(self.order.bytes()));
+        // INVARIANT: a multiple of the size like `self.phys`; the caller answers for its end.
+        Self { phys, order: self.order }
+    }
 }
 
 impl fmt::Display for Frame {

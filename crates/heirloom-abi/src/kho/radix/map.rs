@@ -3,7 +3,7 @@
 use core::ops::{ControlFlow, Range};
 
 use super::check::{Limits, MapError, Summary, validate};
-use super::walk::{Frames, Step, Steps};
+use super::walk::{Frames, Step, Steps, WordFrames};
 use super::{Frame, FrameError, LEVELS, Order, Pages, PagesMut, index, shift};
 
 /// A frame could not be marked or unmarked; the map marks the same frames as before.
@@ -214,13 +214,9 @@ impl RadixMap {
         mut visit: impl FnMut(Frame) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, MapError> {
         for step in Steps::new(pages, self.root) {
-            let Step::Word { key, mut bits } = step? else { continue };
-            while bits != 0 {
-                let key = key + u64::from(bits.trailing_zeros());
-                bits &= bits - 1;
-                if let ControlFlow::Break(value) =
-                    visit(Frame::from_key(key).ok_or(MapError::BadKey { key })?)
-                {
+            let Step::Word { key, bits } = step? else { continue };
+            for frame in WordFrames::new(key, bits)? {
+                if let ControlFlow::Break(value) = visit(frame) {
                     return Ok(ControlFlow::Break(value));
                 }
             }

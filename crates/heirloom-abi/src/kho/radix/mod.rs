@@ -18,6 +18,22 @@
 //! [`RadixMap`] marks, unmarks and walks over any memory that implements [`Pages`]; a successor gets one through
 //! [`RadixMap::open`], which validates the tree first. Nodes are whole pages that come from [`PagesMut::allocate`] and nowhere else.
 //!
+//! ```
+//! use heirloom_abi::kho::radix::{Frame, Limits, Order, PageArray, RadixMap};
+//!
+//! let mut memory = [[0; 512]; 16];
+//! let mut pages = PageArray::new(0x10_0000, &mut memory, 0);
+//! let mut map = RadixMap::create(&mut pages)?;
+//! map.mark(&mut pages, Frame::new(0x7000, Order::ZERO)?)?;
+//! map.mark_range(&mut pages, 0x20_0000..0x80_0000, Order::new(9).unwrap())?;
+//!
+//! // The successor is told the address of the root, and believes nothing else.
+//! let (inherited, summary) = RadixMap::open(&pages, map.root(), &Limits::within(0..1 << 30), |_| true)?;
+//! assert_eq!(summary.nr_frames, 4);
+//! assert_eq!(inherited.frames(&pages).next().unwrap()?.phys(), 0x20_0000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Source of the format: "KHO persistent memory tracker" in the
 //! [Kexec Handover ABI](https://docs.kernel.org/core-api/kho/abi.html), Linux 7.2.
 //!

@@ -102,18 +102,61 @@ impl<P: Pages> Iterator for Steps<'_, P> {
     }
 }
 
+/// The frames of one word of a leaf.
+pub(super) struct WordFrames {
+    bits: u64,
+    /// The frame of bit 0, whose order all frames of the word have; none in the tree's first word.
+    first: Option<Frame>,
+}
+
+impl WordFrames {
+    const NONE: Self = Self { bits: 0, first: None };
+
+    /// Tests all frames of the word at once; `bits` is not 0.
+    #[inline]
+    pub(super) fn new(key: u64, bits: u64) -> Result<Self, MapError> {
+        if key == 0 {
+            // The first word of the tree holds the largest orders, a few bits each.
+            let bad = (0..u64::from(u64::BITS))
+                .find(|&bit| bits & (1 << bit) != 0 && Frame::from_key(bit).is_none());
+            return bad.map_or(Ok(Self { bits, first: None }), |key| Err(MapError::BadKey { key }));
+        }
+        // If the last of them ends within the address space, so do all.
+        let last = key + u64::from(u64::BITS - 1 - bits.leading_zeros());
+        Frame::from_key(last).ok_or(MapError::BadKey { key: last })?;
+        let first = Frame::from_key(key).ok_or(MapError::BadKey { key })?;
+        Ok(Self { bits, first: Some(first) })
+    }
+}
+
+impl Iterator for WordFrames {
+    type Item = Frame;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame> {
+        if self.bits == 0 {
+            return None;
+        }
+        let bit = u64::from(self.bits.trailing_zeros());
+        self.bits &= self.bits - 1;
+        match self.first {
+            Some(first) => Some(first.further(bit)),
+            None => Frame::from_key(bit),
+        }
+    }
+}
+
 /// The marked frames of a map, larger orders first, within an order by address.
 ///
 /// It ends after the first error, which a map that passed its check does not have.
 pub struct Frames<'p, P> {
     steps: Steps<'p, P>,
-    key: u64,
-    bits: u64,
+    word: WordFrames,
 }
 
 impl<'p, P: Pages> Frames<'p, P> {
     pub(super) fn new(pages: &'p P, root: u64) -> Self {
-        Self { steps: Steps::new(pages, root), key: 0, bits: 0 }
+        Self { steps: Steps::new(pages, root), word: WordFrames::NONE }
     }
 }
 
@@ -122,18 +165,22 @@ impl<P: Pages> Iterator for Frames<'_, P> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        while self.bits == 0 {
-            match self.steps.next()? {
-                Ok(Step::Word { key, bits }) => (self.key, self.bits) = (key, bits),
-                Ok(Step::Node { .. }) => {}
-                Err(error) => return Some(Err(error)),
+        loop {
+            if let Some(frame) = self.word.next() {
+                return Some(Ok(frame));
+            }
+            let word = match self.steps.next()? {
+                Ok(Step::Word { key, bits }) => WordFrames::new(key, bits),
+                Ok(Step::Node { .. }) => continue,
+                Err(error) => Err(error),
+            };
+            match word {
+                Ok(word) => self.word = word,
+                Err(error) => {
+                    self.steps.state = State::Over;
+                    return Some(Err(error));
+                }
             }
         }
-        let key = self.key + u64::from(self.bits.trailing_zeros());
-        self.bits &= self.bits - 1;
-        Some(Frame::from_key(key).ok_or(MapError::BadKey { key }).inspect_err(|_| {
-            self.bits = 0;
-            self.steps.state = State::Over;
-        }))
     }
 }
