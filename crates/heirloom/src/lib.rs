@@ -1,16 +1,24 @@
 //! A heap that a program hands, in place, to its successor.
 
 pub mod alloc;
+mod backing;
 pub mod boxed;
+mod channel;
+mod command;
 mod generation;
 pub mod hash_map;
 pub mod string;
+mod sys;
 pub mod vec;
 
 pub use alloc::AllocError;
+pub use backing::BackingError;
 pub use boxed::Box;
+pub use channel::{Channel, HandOverError, IncomingError, Step};
+pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use string::String;
+pub use sys::Ended;
 pub use vec::Vec;
 
 /// Returns the value, or panics because the heap is full.

@@ -12,7 +12,7 @@ pub enum HeaderError {
         /// Bytes there are.
         found: usize,
     },
-    /// The frozen prefix is zero from end to end.
+    /// The magic number, which a creator writes last, is zero.
     #[error("the header is blank: no heap was ever completed here, the file can be cleared")]
     Blank,
     /// The first eight bytes are not [`MAGIC`](super::MAGIC).

@@ -91,7 +91,7 @@ impl Prefix {
         let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else {
             return Err(HeaderError::Short { found: bytes.len() });
         };
-        ensure(prefix.iter().any(|&byte| byte != 0), || HeaderError::Blank)?;
+        ensure(prefix[..8] != [0; 8], || HeaderError::Blank)?;
         ensure(prefix[..8] == MAGIC, || HeaderError::Magic { found: get_u64(prefix, 0) })?;
         Ok(Self {
             version: get_u32(prefix, 8),

@@ -1,0 +1,320 @@
+//! The file of a heap and its one mapping.
+//!
+//! ```text
+//! file     [header|control blocks|block|block|....]len          grows by whole blocks, holes where nothing is
+//! memory   [......................................|.. reserved ..]   base: the same address in every generation
+//! ```
+//!
+//! The descriptor holds a `flock` as long as the heap has an owner. A file is looked at through the descriptor, and
+//! refused or accepted, before anything of it is mapped; refusing changes nothing.
+//!
+//! The mapping is memory that is shared with other processes, so no reference to its bytes is made here: the header
+//! is copied out, and written word by word.
+#![expect(unsafe_code, reason = "writes the header in the mapping, and unmaps it")]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use heirloom_abi::heap::{COMMIT_AT, HEADER_BYTES, Header, HeaderError, Host, State};
+
+use crate::sys::{self, MapError};
+
+/// An open, locked and mapped heap file.
+pub(crate) struct Backing {
+    fd: OwnedFd,
+    base: NonNull<u8>,
+    reserved: u64,
+    len: AtomicU64,
+    header_writer: Mutex<()>,
+    notes: Notes,
+}
+
+/// What a user should know about where the heap lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notes {
+    /// The file is on a disk: slower, and not memory that a successor finds as it was left after a power cut.
+    pub(crate) not_in_memory: bool,
+    /// Huge pages were asked for, and whether the system may give them.
+    pub(crate) huge_pages: Option<bool>,
+}
+
+/// Why a heap file cannot be created or opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackingError {
+    /// Another process has it open.
+    #[error("the heap belongs to {}: end that program first, or ask it to hand over", owner(*pid))]
+    Busy {
+        /// The owner by the header, 0 where that is unreadable.
+        pid: u32,
+    },
+    /// The file that was to be created has contents.
+    #[error("{} is not empty: choose another path, or clear it", path.display())]
+    NotEmpty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Neither a regular file nor a memfd.
+    #[error("the heap's file is no regular file")]
+    NotRegular,
+    /// The header page was refused.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// Something else is mapped where the heap has to be.
+    #[error(
+        "something is mapped at {base:#x} already, where the heap has to be: start the program once more"
+    )]
+    AddressTaken {
+        /// Where the heap has to be.
+        base: u64,
+    },
+    /// The system refused a step.
+    #[error("cannot {step} the heap's file: {source}")]
+    System {
+        /// The step.
+        step: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+fn owner(pid: u32) -> String {
+    if pid == 0 { "another process".to_owned() } else { format!("process {pid}") }
+}
+
+fn step(step: &'static str) -> impl FnOnce(io::Error) -> BackingError {
+    move |source| BackingError::System { step, source }
+}
+
+/// The machine that this program runs on, as headers name it.
+pub(crate) fn host() -> Host {
+    Host::current(sys::page_bytes())
+}
+
+// SAFETY: the pointer is to a mapping of the whole process; nothing about it belongs to one thread.
+unsafe impl Send for Backing {}
+// SAFETY: header writes are behind a mutex, the length is atomic, and no reference to mapped bytes is given out.
+unsafe impl Sync for Backing {}
+
+impl Backing {
+    /// Makes a heap file without a name: it lives as long as a process has it.
+    pub(crate) fn create_memfd(name: &str, reserved: u64, huge: bool) -> Result<Self, BackingError> {
+        let fd = sys::memfd_create(&format!("heirloom:{name}")).map_err(step("create"))?;
+        Self::create(fd, reserved, huge)
+    }
+
+    /// Makes a heap file at `path`, where there is none or an empty one.
+    ///
+    /// A file without a single page counts as empty: a creator that was killed before its header stood leaves one.
+    pub(crate) fn create_file(path: &Path, reserved: u64, huge: bool) -> Result<Self, BackingError> {
+        let fd = sys::open(path, true).map_err(step("create"))?;
+        Self::lock(&fd)?;
+        let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
+        if !facts.is_regular {
+            return Err(BackingError::NotRegular);
+        }
+        if facts.len > 0 && !facts.is_hollow {
+            return Err(BackingError::NotEmpty { path: path.to_owned() });
+        }
+        sys::set_len(fd.as_fd(), 0).map_err(step("empty"))?;
+        Self::create(fd, reserved, huge)
+    }
+
+    fn create(fd: OwnedFd, reserved: u64, huge: bool) -> Result<Self, BackingError> {
+        /// Of 65,536 places; one that is taken is rare, so many of them are no accident.
+        const TRIES: u32 = 64;
+        Self::lock(&fd)?;
+        let mut refused = BackingError::NotRegular;
+        for _ in 0..TRIES {
+            let base = sys::random_base().map_err(step("place"))?;
+            match Self::map(&fd, base, reserved) {
+                Ok(mapped) => {
+                    let mut backing = Self::assemble(fd, mapped, reserved)?;
+                    if huge {
+                        backing.notes.huge_pages = Some(sys::advise_huge(mapped, reserved));
+                    }
+                    return Ok(backing);
+                }
+                Err(error @ BackingError::AddressTaken { .. }) => refused = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
+    }
+
+    /// Opens a heap file that somebody has left.
+    pub(crate) fn open_file(path: &Path) -> Result<(Self, Header), BackingError> {
+        Self::adopt_fd(sys::open(path, false).map_err(step("open"))?)
+    }
+
+    /// Takes over a heap file that was inherited.
+    ///
+    /// The caller keeps another copy of the descriptor while it may want to try again: a heap without a name is gone
+    /// with the last one.
+    pub(crate) fn adopt_fd(fd: OwnedFd) -> Result<(Self, Header), BackingError> {
+        let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
+        if !facts.is_regular {
+            return Err(BackingError::NotRegular);
+        }
+        Self::lock(&fd)?;
+        let header = read_unmapped(&fd)?;
+        let mapped = Self::map(&fd, header.identity.base, header.identity.reserved_bytes)?;
+        Ok((Self::assemble(fd, mapped, header.identity.reserved_bytes)?, header))
+    }
+
+    /// Takes the lock that an owner holds for life.
+    pub(crate) fn lock(fd: &OwnedFd) -> Result<(), BackingError> {
+        if sys::try_lock(fd.as_fd()).map_err(step("lock"))? {
+            return Ok(());
+        }
+        let pid = read_unmapped(fd).map_or(0, |header| header.state.owner_pid);
+        Err(BackingError::Busy { pid })
+    }
+
+    fn map(fd: &OwnedFd, base: u64, reserved: u64) -> Result<NonNull<u8>, BackingError> {
+        sys::map_shared_at(fd.as_fd(), base, reserved).map_err(|error| match error {
+            MapError::Taken => BackingError::AddressTaken { base },
+            MapError::Failed(source) => BackingError::System { step: "map", source },
+        })
+    }
+
+    fn assemble(fd: OwnedFd, base: NonNull<u8>, reserved: u64) -> Result<Self, BackingError> {
+        let notes = Notes::default();
+        let header_writer = Mutex::new(());
+        let mut backing = Self { fd, base, reserved, len: AtomicU64::new(0), header_writer, notes };
+        let facts = sys::file_facts(backing.fd()).map_err(step("examine"))?;
+        *backing.len.get_mut() = facts.len;
+        backing.notes.not_in_memory = !facts.is_memory;
+        Ok(backing)
+    }
+
+    /// Where the heap is, in this generation and in all others.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The address space kept for the heap.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// The length of the file; what is mapped behind it must not be touched.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn notes(&self) -> Notes {
+        self.notes
+    }
+
+    /// Makes the file `len` bytes long; a smaller `len` does nothing.
+    pub(crate) fn grow_to(&self, len: u64) -> io::Result<()> {
+        let _one = self.header_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if len <= self.len() {
+            return Ok(());
+        }
+        if len > self.reserved {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        sys::set_len(self.fd(), len)?;
+        self.len.store(len, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives the pages of a range back. It reads as zero afterwards, whatever the file system thinks of holes.
+    ///
+    /// # Panics
+    ///
+    /// The range is not inside the file.
+    pub(crate) fn punch(&self, offset: u64, len: u64) {
+        let end = offset.checked_add(len).filter(|&end| end <= self.len());
+        assert!(end.is_some() && offset >= HEADER_BYTES as u64, "a hole of {len:#x} bytes at {offset:#x}");
+        if sys::punch_hole(self.fd(), offset, len).is_err() {
+            // SAFETY: the range is inside the file, so mapped and backed, and the caller gives it up, so nothing
+            // refers to it.
+            unsafe { self.base.as_ptr().add(offset as usize).write_bytes(0, len as usize) };
+        }
+    }
+
+    /// Copies the header out of the mapping and validates it.
+    pub(crate) fn read_header(&self) -> Result<Header, HeaderError> {
+        let len = sys::file_facts(self.fd()).map_or(0, |facts| facts.len);
+        if len < HEADER_BYTES as u64 {
+            return Err(HeaderError::Short { found: len as usize });
+        }
+        Header::read(&self.header_page(), len, &host())
+    }
+
+    /// Writes the whole header of a new heap, its magic number last: before that, the file counts as blank.
+    ///
+    /// # Panics
+    ///
+    /// The file does not reach over the header yet.
+    pub(crate) fn write_header(&self, header: &Header) -> Result<(), HeaderError> {
+        let mut page = [0; HEADER_BYTES];
+        header.write(&mut page, &host())?;
+        let _one = self.header_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (magic, rest) = page.split_at(8);
+        self.store_words(8, rest);
+        self.store_words(0, magic);
+        Ok(())
+    }
+
+    /// Makes `state` the one that counts. A kill at any point leaves this state or the one before.
+    pub(crate) fn write_state(&self, state: &State) -> Result<(), HeaderError> {
+        let _one = self.header_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let write = state.following(&self.header_page())?;
+        self.store_words(write.copy_at, &write.copy);
+        self.store_words(COMMIT_AT, &write.commit.to_le_bytes());
+        Ok(())
+    }
+
+    fn header_page(&self) -> [u8; HEADER_BYTES] {
+        let mut page = [0; HEADER_BYTES];
+        for (nth, bytes) in page.chunks_exact_mut(8).enumerate() {
+            let word = u64::from_le(self.header_word(8 * nth).load(Ordering::Acquire));
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        page
+    }
+
+    /// Each store is a release, so that a later word is never seen before an earlier one.
+    fn store_words(&self, at: usize, bytes: &[u8]) {
+        for (nth, word) in bytes.chunks_exact(8).enumerate() {
+            let word = u64::from_le_bytes(word.try_into().expect("chunks of 8"));
+            self.header_word(at + 8 * nth).store(word.to_le(), Ordering::Release);
+        }
+    }
+
+    fn header_word(&self, at: usize) -> &AtomicU64 {
+        assert!(at.is_multiple_of(8) && at < HEADER_BYTES && self.len() >= HEADER_BYTES as u64);
+        // SAFETY: inside the mapped header and inside the file by the assertion, aligned because the base is, and
+        // the header is only ever accessed in these words.
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) }
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map`, and with its owner the last user of the heap is gone.
+        unsafe { sys::unmap(self.base, self.reserved) };
+    }
+}
+
+fn read_unmapped(fd: &OwnedFd) -> Result<Header, BackingError> {
+    let mut page = [0; HEADER_BYTES];
+    let read = sys::read_start(fd.as_fd(), &mut page).map_err(step("read"))?;
+    let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
+    Ok(Header::read(&page[..read], facts.len, &host())?)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
