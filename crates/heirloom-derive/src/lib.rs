@@ -84,3 +84,6 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! A heap that a program hands, in place, to its successor.
 
+// The derive writes `::heirloom::`, here as everywhere.
+extern crate self as heirloom;
+
 pub mod alloc;
 mod backing;
 pub mod boxed;
@@ -7,6 +10,9 @@ mod channel;
 mod command;
 mod generation;
 pub mod hash_map;
+pub mod heritable;
+pub mod note;
+pub mod root;
 pub mod string;
 mod sys;
 pub mod vec;
@@ -17,6 +23,8 @@ pub use boxed::Box;
 pub use channel::{Channel, HandOverError, IncomingError, Step};
 pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
+pub use heirloom_derive::Heritable;
+pub use heritable::Heritable;
 pub use string::String;
 pub use sys::Ended;
 pub use vec::Vec;
