@@ -1,6 +1,8 @@
 //! Geometry: the few numbers from which every offset in a pool follows.
 
-use super::records::{BlockHead, BlockRecord, CacheRecord, CpuCacheRecord, CpuRecord, POOL_RECORD_BYTES, SlabRecord};
+use super::records::{
+    BlockHead, BlockRecord, CacheRecord, CpuCacheRecord, CpuRecord, POOL_RECORD_BYTES, SlabRecord,
+};
 
 /// The smallest slot: 16 bytes, the alignment that `malloc` promises.
 pub const MIN_SLOT_BYTES: u64 = 16;
@@ -80,7 +82,10 @@ impl Geometry {
         if self.block_shift < 16 || self.block_shift > 30 {
             return Err(GeometryError::Block(self.block_shift));
         }
-        if self.unit_shift < 12 || self.unit_shift + 4 > self.block_shift || self.block_shift - self.unit_shift > 6 {
+        if self.unit_shift < 12
+            || self.unit_shift + 4 > self.block_shift
+            || self.block_shift - self.unit_shift > 6
+        {
             return Err(GeometryError::Unit { unit: self.unit_shift, block: self.block_shift });
         }
         if self.max_caches == 0 || self.max_caches > 128 {

@@ -263,7 +263,9 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
     pub fn open(memory: &'m M, control: u64) -> Result<Self, PoolError> {
         const SIZE: usize = size_of::<PoolRecord>();
         let mut bytes = [0; SIZE];
-        memory.read(control, &mut bytes).ok_or(PoolError::Outside { what: "pool record", offset: control })?;
+        memory
+            .read(control, &mut bytes)
+            .ok_or(PoolError::Outside { what: "pool record", offset: control })?;
         ensure(bytes[..16] == COMPATIBLE, PoolError::Foreign(control))?;
         let identity = &bytes[..offset_of!(PoolRecord, identity_checksum)];
         let found = xxhash_rust::xxh64::xxh64(identity, 0);
@@ -336,6 +338,13 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
     /// True from the end of a freeze to the next thaw or restore.
     pub fn is_frozen(&self) -> bool {
         self.frozen
+    }
+
+    /// Judges the pool as one that runs: what only a freeze makes true (counts that agree, nothing on its way) is not asked.
+    /// For a recovery, which makes all of that anew.
+    #[must_use]
+    pub fn as_running(self) -> Self {
+        Self { frozen: false, ..self }
     }
 
     /// True where the last freeze wrote a checksum for each slab.
@@ -426,16 +435,19 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         let wrong = |what, value: u32| PoolError::Cache { index, what, value: value.into() };
         let slot = u64::from(view.slot_bytes);
         ensure(
-            slot.is_multiple_of(16) && slot > 0 && slot <= self.geometry.max_slot_bytes(),
+            slot % 16 == 0 && slot > 0 && slot <= self.geometry.max_slot_bytes(),
             wrong("slot_bytes", view.slot_bytes),
         )?;
         ensure(
-            view.align.is_power_of_two() && slot.is_multiple_of(view.align.into()),
+            view.align.is_power_of_two() && slot % u64::from(view.align) == 0,
             wrong("align", view.align),
         )?;
         ensure(view.slab_order <= self.geometry.max_order(), wrong("slab_order", view.slab_order))?;
         let slots = self.geometry.slab_slots(slot, view.slab_order);
-        ensure(view.nr_slots == slots && slots <= self.geometry.max_slots(), wrong("nr_slots", view.nr_slots))?;
+        ensure(
+            view.nr_slots == slots && slots <= self.geometry.max_slots(),
+            wrong("nr_slots", view.nr_slots),
+        )?;
         ensure((2..=MAGAZINE_SLOTS as u32).contains(&view.magazine), wrong("magazine", view.magazine))?;
         Ok(view)
     }
@@ -464,9 +476,9 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
             BLOCK_KIND_NONE => return Ok(None),
             BLOCK_KIND_SLABS => ensure(view.run == 1, wrong("run", view.run.into()))?,
             BLOCK_KIND_HUGE => {
-                let room = u64::from(view.run)
-                    .checked_mul(geometry.block_bytes())
-                    .and_then(|bytes| bytes.checked_sub(u64::from(geometry.header_units()) << geometry.unit_shift));
+                let room = u64::from(view.run).checked_mul(geometry.block_bytes()).and_then(|bytes| {
+                    bytes.checked_sub(u64::from(geometry.header_units()) << geometry.unit_shift)
+                });
                 let fits = view.run > 0 && room.is_some_and(|room| view.object_bytes <= room);
                 ensure(fits, wrong("object_bytes", view.object_bytes))?;
             }
@@ -474,7 +486,7 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         }
         let bytes = u64::from(view.run) << geometry.block_shift;
         let ends = view.offset.checked_add(bytes).is_some_and(|end| end < 1 << 62);
-        ensure(ends && view.offset.is_multiple_of(geometry.block_bytes()), wrong("offset", view.offset))?;
+        ensure(ends && view.offset % geometry.block_bytes() == 0, wrong("offset", view.offset))?;
         let usable = geometry.usable_units();
         for (what, units) in [
             ("free_units", view.free_units),
@@ -534,12 +546,13 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         match view.kind {
             SLAB_KIND_FREE | SLAB_KIND_TAIL => return Ok(None),
             SLAB_KIND_LARGE => {
-                let room = u64::from(view.units) << geometry.unit_shift;
-                let huge = block.kind == BLOCK_KIND_HUGE;
-                let fits = if huge { view.object_bytes == block.object_bytes } else { view.object_bytes <= room };
-                ensure(fits && view.object_bytes > 0, wrong("object_bytes", view.object_bytes))?;
                 let units_fit = view.units > 0 && view.units <= geometry.units() - unit;
                 ensure(units_fit, wrong("units", view.units.into()))?;
+                let room = u64::from(view.units) << geometry.unit_shift;
+                let huge = block.kind == BLOCK_KIND_HUGE;
+                let fits =
+                    if huge { view.object_bytes == block.object_bytes } else { view.object_bytes <= room };
+                ensure(fits && view.object_bytes > 0, wrong("object_bytes", view.object_bytes))?;
                 return Ok(Some(view));
             }
             SLAB_KIND_SLAB => {}
@@ -549,7 +562,7 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         let cache = self.cache(view.cache)?;
         ensure(view.slot_bytes == cache.slot_bytes, wrong("slot_bytes", view.slot_bytes.into()))?;
         ensure(view.nr_slots == cache.nr_slots, wrong("nr_slots", view.nr_slots.into()))?;
-        let units_fit = view.units == 1 << cache.slab_order && unit.is_multiple_of(view.units);
+        let units_fit = view.units == 1 << cache.slab_order && unit % view.units == 0;
         ensure(units_fit && unit + view.units <= geometry.units(), wrong("units", view.units.into()))?;
         let reciprocal = field!(bytes, SlabRecord, reciprocal, u64);
         ensure(reciprocal == (1u64 << 40).div_ceil(view.slot_bytes.into()), wrong("reciprocal", reciprocal))?;
@@ -569,6 +582,15 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         }
         if self.frozen {
             ensure(local == view.nr_free, wrong("nr_free", view.nr_free.into()))?;
+            for (what, value) in [
+                ("publishing", field!(bytes, SlabRecord, publishing, u32)),
+                ("announced", field!(bytes, SlabRecord, announced, u32)),
+            ] {
+                ensure(value == 0, wrong(what, value.into()))?;
+            }
+            // Otherwise the next thread could find itself the owner of a slab that it never looked at.
+            let owner = field!(bytes, SlabRecord, owner, u64);
+            ensure(owner >> 16 < self.next_tenure || owner == u64::MAX, wrong("owner", owner))?;
         }
         Ok(Some(view))
     }
@@ -634,7 +656,9 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
                 ensure(value == 0, PoolError::Unsettled { cpu, what, value }).unwrap_or_else(&mut *broken);
             }
             for cache in 0..self.nr_caches {
-                let at = at + size_of::<CpuRecord>() as u64 + u64::from(cache) * size_of::<CpuCacheRecord>() as u64;
+                let at = at
+                    + size_of::<CpuRecord>() as u64
+                    + u64::from(cache) * size_of::<CpuCacheRecord>() as u64;
                 let value = match self.read::<4>("magazine", at) {
                     Ok(bytes) => u32::from_le_bytes(bytes).into(),
                     Err(error) => return broken(error),
@@ -645,7 +669,13 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         }
     }
 
-    fn check_block(&self, block: &BlockView, scan: bool, tally: &mut Tally, broken: &mut impl FnMut(PoolError)) {
+    fn check_block(
+        &self,
+        block: &BlockView,
+        scan: bool,
+        tally: &mut Tally,
+        broken: &mut impl FnMut(PoolError),
+    ) {
         let geometry = self.geometry;
         let block_bytes = u64::from(block.run) * geometry.block_bytes();
         let header = geometry.header_bytes().next_multiple_of(4096);
@@ -660,14 +690,19 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
             let end = u64::from(geometry.header_units()) << geometry.unit_shift;
             self.scan(block.offset + geometry.header_bytes(), end - geometry.header_bytes(), tally, broken);
         }
-        let mut covered = 0u64;
+        let (mut covered, mut partial) = (0u64, 0u64);
         let mut unit = geometry.header_units();
         while unit < geometry.units() {
             let step = match self.slab(block, unit) {
                 Ok(None) => 1,
                 Ok(Some(slab)) => {
-                    let units = if block.kind == BLOCK_KIND_HUGE { geometry.units() - unit } else { slab.units };
+                    let units =
+                        if block.kind == BLOCK_KIND_HUGE { geometry.units() - unit } else { slab.units };
                     covered |= span(unit, units);
+                    partial |= u64::from(slab.kind == SLAB_KIND_SLAB && slab.nr_free > 0) << unit;
+                    if self.frozen && block.kind == BLOCK_KIND_SLABS {
+                        self.check_tails(&slab, block, broken);
+                    }
                     self.tally_slab(&slab, block, scan, tally, broken);
                     units
                 }
@@ -685,6 +720,10 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
             if free != block.free_units {
                 broken(wrong("free_units", block.free_units));
             }
+            // A slab with room that is not marked would never be found: the pool would grow instead.
+            if partial != block.partial_units {
+                broken(wrong("partial_units", block.partial_units));
+            }
             if block.dirty_units != 0 {
                 broken(wrong("dirty_units", block.dirty_units));
             }
@@ -696,6 +735,28 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
                 rest &= rest - 1;
                 let at = block.offset + (u64::from(unit) << geometry.unit_shift);
                 self.scan(at, geometry.unit_bytes(), tally, broken);
+            }
+        }
+    }
+
+    /// Each further unit of a slab or large object says that it is one, and whose.
+    fn check_tails(&self, slab: &SlabView, block: &BlockView, broken: &mut impl FnMut(PoolError)) {
+        for unit in slab.unit + 1..slab.unit + slab.units {
+            let at = block.offset + self.geometry.descriptor_offset(unit);
+            let bytes: [u8; size_of::<SlabRecord>()] = match self.read("slab descriptor", at) {
+                Ok(bytes) => bytes,
+                Err(error) => return broken(error),
+            };
+            let kind = field!(bytes, SlabRecord, kind, u32);
+            let head_unit = field!(bytes, SlabRecord, head_unit, u32);
+            for (what, value, right) in
+                [("kind of a tail", kind, SLAB_KIND_TAIL), ("head_unit of a tail", head_unit, slab.unit)]
+            {
+                ensure(
+                    value == right,
+                    PoolError::Slab { block: block.index, unit, what, value: value.into() },
+                )
+                .unwrap_or_else(&mut *broken);
             }
         }
     }
