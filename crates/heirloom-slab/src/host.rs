@@ -45,7 +45,8 @@ pub enum Fault {
     /// The pointer is no slot of the cache that its size says.
     #[error("free of offset {0:#x}, which is no slot of its cache")]
     NoSlot(u64),
-    /// An inherited slab whose record contradicts itself: it is left alone.
-    #[error("the slab record at offset {0:#x} is damaged; it is left alone")]
+    /// An inherited slab whose record contradicts itself, which is left alone, or the head of an inherited block, which is
+    /// written anew.
+    #[error("the record at offset {0:#x} is damaged")]
     Damaged(u64),
 }

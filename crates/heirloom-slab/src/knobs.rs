@@ -4,6 +4,7 @@
 /// Stands in each window between two steps that a kill may cut apart.
 #[inline(always)]
 pub(crate) fn window() {
+    crate::sync::commit();
     #[cfg(feature = "knobs")]
     imp::window();
 }
@@ -18,7 +19,7 @@ pub(crate) fn wrong_order() -> bool {
 }
 
 #[cfg(feature = "knobs")]
-pub use imp::{set_wrong_order, set_window};
+pub use imp::{set_window, set_wrong_order};
 
 #[cfg(feature = "knobs")]
 mod imp {

@@ -3,7 +3,10 @@
 //! Everything here trusts only two things: the host's promise that the control area and every block in the table
 //! are memory, and that offsets handed in lie in one of them (checked where they come from foreign bytes, owed by
 //! the caller of `free` where they come from the user).
-#![expect(unsafe_code, reason = "turns offsets inside blocks and the control area into references to atomics")]
+#![expect(
+    unsafe_code,
+    reason = "turns offsets inside blocks and the control area into references to atomics"
+)]
 
 use core::ptr::NonNull;
 use core::slice;
@@ -97,7 +100,7 @@ impl Arena {
 
     #[inline]
     pub(crate) fn block_head(&self, block: u64) -> &BlockHeader {
-        debug_assert!(block.is_multiple_of(self.geometry.block_bytes()));
+        debug_assert!(block % self.geometry.block_bytes() == 0);
         // SAFETY: `block` is a block of this pool, which starts with its head.
         unsafe { &*self.at(block).cast() }
     }
@@ -140,7 +143,7 @@ impl Arena {
 
     /// The word at `offset`, if it is aligned.
     pub(crate) fn word(&self, offset: u64) -> Option<&AtomicU64> {
-        if !offset.is_multiple_of(8) {
+        if offset % 8 != 0 {
             return None;
         }
         // SAFETY: callers pass an offset inside a block that they found in the table; it is aligned.
@@ -184,7 +187,7 @@ unsafe fn copy_volatile(from: *const u8, to: &mut [u8]) {
     let mut at = 0;
     // SAFETY: `at` stays below the length.
     unsafe {
-        if from.addr().is_multiple_of(8) {
+        if from.addr() % 8 == 0 {
             while at + 8 <= to.len() {
                 let word: u64 = from.add(at).cast::<u64>().read_volatile();
                 to[at..at + 8].copy_from_slice(&word.to_le_bytes());
@@ -207,7 +210,7 @@ unsafe fn count_nonzero(from: *const u8, len: usize) -> u64 {
     // SAFETY: `at` stays below `len`; words are read only at aligned addresses.
     unsafe {
         while at < len {
-            if from.add(at).addr().is_multiple_of(8) && at + 8 <= len {
+            if from.add(at).addr() % 8 == 0 && at + 8 <= len {
                 let word: u64 = from.add(at).cast::<u64>().read_volatile();
                 if word != 0 {
                     count += word.to_le_bytes().iter().filter(|&&byte| byte != 0).count() as u64;

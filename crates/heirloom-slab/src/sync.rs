@@ -8,6 +8,15 @@ pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+/// Keeps the compiler from moving memory accesses across this point, in either direction.
+///
+/// A kill leaves each CPU at a prefix of its program order, so this is all that a commit needs. `Release` alone is not enough:
+/// it lets what comes later, such as the caller's first write to its new object, move up before it.
+#[inline(always)]
+pub(crate) fn commit() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+}
+
 /// Waits a moment for a lock to be released.
 #[inline]
 pub(crate) fn relax() {
@@ -29,6 +38,6 @@ pub(crate) fn lock(word: &AtomicU32, pause: impl Fn()) {
     let mut spins = 0u32;
     while !try_lock(word) {
         spins += 1;
-        if spins.is_multiple_of(64) { pause() } else { relax() }
+        if spins % 64 == 0 { pause() } else { relax() }
     }
 }

@@ -8,6 +8,7 @@ use heirloom_abi::pool::{MAGAZINE_SLOTS, SPILL_SLOTS};
 use super::{CpuCache, CpuSlot};
 use crate::knobs::window;
 use crate::sync::Ordering::{Relaxed, Release};
+use crate::sync::commit;
 
 const MASK: u32 = MAGAZINE_SLOTS as u32 - 1;
 
@@ -21,6 +22,7 @@ impl CpuCache {
         }
         let slot = self.slots[((nr - 1) & MASK) as usize].load(Relaxed);
         self.nr.store(nr - 1, Release);
+        commit();
         Some(slot)
     }
 

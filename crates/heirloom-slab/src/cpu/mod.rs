@@ -65,6 +65,17 @@ impl<'a> Cpu<'a> {
         Accumulator { slab: &self.slot.out_slab, word: &self.slot.out_word, mask: &self.slot.out_mask }
     }
 
+    /// Makes the slot one that lists nothing, in use by nobody.
+    pub(crate) fn reset(&self) {
+        let slot = self.slot;
+        for word in [&slot.out_mask, &slot.out_slab, &slot.out_word, &slot.placed, &slot.place, &slot.tag] {
+            word.store(0, Relaxed);
+        }
+        slot.nr_spill.store(0, Relaxed);
+        slot.lock.store(0, Relaxed);
+        self.caches.iter().for_each(CpuCache::reset);
+    }
+
     pub(crate) fn lock(self, pause: impl Fn()) -> Locked<'a> {
         sync::lock(&self.slot.lock, pause);
         Locked(self)
@@ -72,6 +83,18 @@ impl<'a> Cpu<'a> {
 
     pub(crate) fn try_lock(self) -> Option<Locked<'a>> {
         sync::try_lock(&self.slot.lock).then_some(Locked(self))
+    }
+}
+
+impl CpuCache {
+    /// Makes it one that lists nothing.
+    pub(crate) fn reset(&self) {
+        for number in [&self.nr, &self.search, &self.nr_partial] {
+            number.store(0, Relaxed);
+        }
+        for word in [&self.partial, &self.pending, &self.search_stamp] {
+            word.store(0, Relaxed);
+        }
     }
 }
 

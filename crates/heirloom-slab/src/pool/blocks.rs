@@ -3,11 +3,14 @@
 //! A block's map of free units is a copy for quick search; the descriptors' kinds are the truth, and recovery
 //! rebuilds the map from them.
 
-use heirloom_abi::pool::{BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC};
+use heirloom_abi::pool::{BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC, PoolRecord};
 
 use super::Pool;
-use crate::host::Host;
+use crate::host::{Fault, Host};
+use crate::knobs::window;
 use crate::sync::Ordering::*;
+
+const POOL_ID_WORD: usize = core::mem::offset_of!(PoolRecord, pool_id) / 8;
 
 /// The entry of `Pool::room` for runs that no order describes.
 const ANY_RUN: usize = 7;
@@ -37,6 +40,7 @@ impl<H: Host> Pool<H> {
                 if free == self.geometry.usable_units() {
                     self.nr_empty.fetch_sub(1, Relaxed);
                 }
+                self.mend_head(index);
                 block.free_units.store(free & !span(unit, units), Relaxed);
                 self.room[hint].store(index as u32, Relaxed);
                 return Some((index, unit));
@@ -109,28 +113,55 @@ impl<H: Host> Pool<H> {
         let block = &self.arena.blocks()[index];
         let (offset, run) = (block.offset.load(Relaxed), block.run.load(Relaxed));
         block.kind.store(BLOCK_KIND_NONE, Release);
-        for field in [&block.offset, &block.free_units, &block.partial_units, &block.dirty_units, &block.object_bytes]
+        window();
+        for field in
+            [&block.offset, &block.free_units, &block.partial_units, &block.dirty_units, &block.object_bytes]
         {
             field.store(0, Relaxed);
         }
         block.caches[0].store(0, Relaxed);
         block.caches[1].store(0, Relaxed);
         block.run.store(0, Relaxed);
+        window();
         self.host.give_back(offset, run);
+    }
+
+    /// A block's head follows from its entry in the table. A restore trusts the table, by its checksum, and visits no
+    /// block, so a head is compared when something new is put behind it.
+    fn mend_head(&self, index: usize) {
+        let offset = self.arena.blocks()[index].offset.load(Relaxed);
+        let head = self.arena.block_head(offset);
+        let is_right = head.magic.load(Relaxed) == BLOCK_MAGIC
+            && head.pool_id.load(Relaxed) == self.pool_id()
+            && head.offset.load(Relaxed) == offset
+            && head.index.load(Relaxed) as usize == index;
+        if !is_right {
+            self.host.report(Fault::Damaged(offset));
+            self.write_head(index, offset);
+        }
+    }
+
+    fn write_head(&self, index: usize, offset: u64) {
+        let head = self.arena.block_head(offset);
+        head.pool_id.store(self.pool_id(), Relaxed);
+        head.offset.store(offset, Relaxed);
+        head.index.store(index as u32, Relaxed);
+        head.magic.store(BLOCK_MAGIC, Release);
+    }
+
+    fn pool_id(&self) -> u64 {
+        self.arena.record().identity[POOL_ID_WORD].load(Relaxed)
     }
 
     fn vacant_entry(&self) -> Option<usize> {
         let nr = self.nr_blocks();
-        let vacant = self.arena.blocks()[..nr].iter().position(|block| block.kind.load(Relaxed) == BLOCK_KIND_NONE);
+        let vacant =
+            self.arena.blocks()[..nr].iter().position(|block| block.kind.load(Relaxed) == BLOCK_KIND_NONE);
         vacant.or_else(|| (nr < self.arena.blocks().len()).then_some(nr))
     }
 
     fn set_up_block(&self, index: usize, offset: u64, kind: u32, run: u32, object_bytes: u64) {
-        let head = self.arena.block_head(offset);
-        head.pool_id.store(self.arena.record().identity[5].load(Relaxed), Relaxed);
-        head.offset.store(offset, Relaxed);
-        head.index.store(index as u32, Relaxed);
-        head.magic.store(BLOCK_MAGIC, Release);
+        self.write_head(index, offset);
         let block = &self.arena.blocks()[index];
         block.offset.store(offset, Relaxed);
         block.run.store(run, Relaxed);
@@ -139,7 +170,9 @@ impl<H: Host> Pool<H> {
         block.partial_units.store(0, Relaxed);
         block.dirty_units.store(0, Relaxed);
         block.object_bytes.store(object_bytes, Relaxed);
+        window();
         block.kind.store(kind, Release);
+        window();
         let nr = &self.arena.record().nr_blocks;
         if index as u32 >= nr.load(Relaxed) {
             nr.store(index as u32 + 1, Release);

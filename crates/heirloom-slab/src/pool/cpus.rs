@@ -13,7 +13,8 @@ impl<H: Host> Pool<H> {
     pub fn claim_cpu(&self) -> Option<Cpu<'_>> {
         let guard = self.lock();
         let nr = self.nr_cpus();
-        let free = (0..nr).find(|&index| self.arena.cpu(index).slot.tag.load(Relaxed) == 0);
+        // Acquire: what its former thread did is done, for us and for those who see our tag.
+        let free = (0..nr).find(|&index| self.arena.cpu(index).slot.tag.load(Acquire) == 0);
         let index = match free {
             Some(index) => index,
             None if nr < self.geometry.max_cpus => nr,
@@ -21,6 +22,10 @@ impl<H: Host> Pool<H> {
         };
         let cpu = self.arena.cpu(index);
         let record = self.arena.record();
+        if index == nr {
+            // Nobody had it yet, and no checksum covers it: what stands there is not to be trusted.
+            cpu.reset();
+        }
         for (cache, shared) in cpu.caches.iter().zip(self.arena.caches()).take(self.nr_caches()) {
             cache.capacity.store(shared.magazine.load(Relaxed), Relaxed);
             cache.partial.store(0, Relaxed);

@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 use heirloom_abi::pool::SLAB_KIND_SLAB;
 
 use super::Pool;
+use super::slabs::DAMAGED;
 use crate::cpu::{Cpu, CpuCache, Locked};
 use crate::host::{Fault, Host};
 use crate::slab::Slab;
@@ -54,11 +55,16 @@ impl<H: Host> Pool<H> {
         };
         let tag = cpu.slot.tag.load(Relaxed);
         loop {
-            if slab.head.kind.load(Acquire) != SLAB_KIND_SLAB {
+            let is_it = slab.head.kind.load(Acquire) == SLAB_KIND_SLAB;
+            if !is_it || slab.head.cache.load(Relaxed) as usize != cache {
                 self.host.report(Fault::NoSlot(slot));
                 return None;
             }
             let owner = slab.head.owner.load(Acquire);
+            if owner == DAMAGED {
+                // Reported when it was found.
+                return None;
+            }
             if owner == tag || self.adopt(cpu, &slab, cache) {
                 if slab.put_free((index / 64) as usize, 1 << (index % 64)) != 0 {
                     self.host.report(Fault::DoubleFree(slot));
@@ -69,10 +75,6 @@ impl<H: Host> Pool<H> {
                     self.link(&cpu.caches[cache], &slab);
                 }
                 return Some(slab);
-            }
-            if owner == u64::MAX {
-                // Damaged: reported when it was found.
-                return None;
             }
             if self.is_live(owner) {
                 self.accumulate(cpu, &slab, index);
@@ -92,7 +94,8 @@ impl<H: Host> Pool<H> {
         }
         let slab = self.arena.slab(block, unit);
         let within = slot - block - (u64::from(unit) << self.geometry.unit_shift);
-        let index = ((within * slab.head.reciprocal.load(Relaxed)) >> 40) as u32;
+        // Wrapping: the descriptor may be a predecessor's that nobody looked at yet. The comparison below decides.
+        let index = (within.wrapping_mul(slab.head.reciprocal.load(Relaxed)) >> 40) as u32;
         let fits = slab.head.cache.load(Relaxed) as usize == cache
             && index < shape.nr_slots.load(Relaxed)
             && u64::from(index) * u64::from(shape.slot_bytes.load(Relaxed)) == within;
@@ -119,19 +122,28 @@ impl<H: Host> Pool<H> {
         }
         let slab = self.arena.slab_at(out.slab.load(Relaxed));
         self.mark_dirty(&slab);
-        slab.publish(&out, || self.announce(&slab));
-        // Its owner may have left meanwhile: then whoever searches for slabs without an owner is to find it.
-        if !self.is_live(slab.head.owner.load(SeqCst)) {
-            self.mark_partial(&slab, true);
-            let cache = slab.head.cache.load(Relaxed) as usize;
-            if let Some(shape) = self.arena.caches().get(cache) {
-                shape.orphan_stamp.fetch_add(1, AcqRel);
+        slab.publish(&out, |is_first| {
+            if is_first {
+                self.announce(&slab);
             }
+            // Its owner may have left meanwhile: then whoever searches for slabs without an owner is to find it.
+            if !self.is_live(slab.head.owner.load(SeqCst)) {
+                self.mark_orphan(&slab);
+            }
+        });
+    }
+
+    /// Lets a search find a slab with free slots that nobody owns.
+    pub(super) fn mark_orphan(&self, slab: &Slab<'_>) {
+        self.mark_partial(slab, true);
+        let cache = slab.head.cache.load(Relaxed) as usize;
+        if let Some(shape) = self.arena.caches().get(cache) {
+            shape.orphan_stamp.fetch_add(1, AcqRel);
         }
     }
 
-    /// Puts a slab that was freed into on its owner's list.
-    fn announce(&self, slab: &Slab<'_>) {
+    /// Puts a slab that was freed into, and whose `announced` the caller set, on its owner's list.
+    pub(super) fn announce(&self, slab: &Slab<'_>) {
         let owner = slab.head.owner.load(SeqCst);
         let cache = slab.head.cache.load(Relaxed) as usize;
         let index = ((owner & 0xffff) as u32).wrapping_sub(1);
@@ -164,7 +176,6 @@ impl<H: Host> Pool<H> {
         while at != 0 {
             let slab = self.arena.slab_at(at);
             at = slab.head.remote_next.load(Relaxed);
-            slab.head.announced.store(0, SeqCst);
             if self.settle(cpu, cache, &slab).is_break() {
                 found = true;
             }
@@ -172,20 +183,30 @@ impl<H: Host> Pool<H> {
         found
     }
 
-    /// Takes what was freed into an announced slab: ours, or nobody's (then it is ours now), or passes it on.
+    /// Takes what was freed into an announced slab: ours, or nobody's (then it is ours now), or passes it on. Breaks
+    /// where our list has slots now.
+    ///
+    /// `announced` stays set until the slab is ours: another owner could take it down as soon as it is clear.
     fn settle(&self, cpu: &Locked<'_>, cache: usize, slab: &Slab<'_>) -> ControlFlow<()> {
         let tag = cpu.slot.tag.load(Relaxed);
-        let owner = slab.head.owner.load(SeqCst);
-        if owner != tag && !self.adopt(cpu, slab, cache) {
-            // Stolen: its owner is told. Damaged: reported when it was found.
-            if self.is_live(owner) {
-                self.announce_again(slab);
+        while slab.head.owner.load(SeqCst) != tag {
+            if self.adopt(cpu, slab, cache) {
+                break;
             }
-            return ControlFlow::Continue(());
+            let owner = slab.head.owner.load(SeqCst);
+            if self.is_live(owner) {
+                // Stolen, or adopted before us: its owner is told.
+                self.announce(slab);
+                return ControlFlow::Continue(());
+            }
+            let is_it = slab.head.kind.load(Acquire) == SLAB_KIND_SLAB;
+            if owner == DAMAGED || !is_it || slab.head.cache.load(Relaxed) as usize != cache {
+                // Reported when it was found.
+                return ControlFlow::Continue(());
+            }
         }
-        let collected = slab.collect();
-        if collected.busy {
-            self.announce_again(slab);
+        if slab.take_announcement().busy && slab.announce_again() {
+            self.announce(slab);
         }
         if slab.head.nr_free.load(Relaxed) == 0 {
             return ControlFlow::Continue(());
@@ -194,13 +215,7 @@ impl<H: Host> Pool<H> {
             self.link(&cpu.caches[cache], slab);
         }
         self.take_down_if_idle(cpu, cache, slab);
-        if collected.nr > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    fn announce_again(&self, slab: &Slab<'_>) {
-        if slab.head.announced.swap(1, AcqRel) == 0 {
-            self.announce(slab);
-        }
+        ControlFlow::Break(())
     }
 
     /// [`Pool::drain_pending`] for each cache.

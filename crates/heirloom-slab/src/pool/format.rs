@@ -103,8 +103,14 @@ impl<H: Host> Pool<H> {
         bytes[..16].copy_from_slice(&COMPATIBLE);
         let geometry = config.geometry;
         let scrub = (config.scrub == Scrub::AtFreeze) as u32;
-        let small =
-            [geometry.block_shift, geometry.unit_shift, geometry.max_caches, geometry.max_cpus, geometry.max_blocks, scrub];
+        let small = [
+            geometry.block_shift,
+            geometry.unit_shift,
+            geometry.max_caches,
+            geometry.max_cpus,
+            geometry.max_blocks,
+            scrub,
+        ];
         for (i, value) in small.into_iter().enumerate() {
             bytes[16 + 4 * i..][..4].copy_from_slice(&value.to_le_bytes());
         }
@@ -127,7 +133,7 @@ impl<H: Host> Pool<H> {
     /// [`FormatError::Slot`], [`FormatError::CachesFull`].
     pub fn create_cache(&self, name: &str, size: usize, align: usize) -> Result<CacheId, FormatError> {
         let align = align.max(16);
-        let slot = size.max(1).next_multiple_of(align);
+        let slot = size.max(1).checked_next_multiple_of(align).unwrap_or(usize::MAX);
         if !align.is_power_of_two() || slot as u64 > self.geometry.max_slot_bytes() {
             return Err(FormatError::Slot { size, align });
         }
@@ -146,12 +152,13 @@ impl<H: Host> Pool<H> {
             return Err(FormatError::CachesFull(self.geometry.max_caches));
         }
         self.write_cache(nr, &padded, slot, align, 0);
-        self.arena.record().nr_caches.store(nr as u32 + 1, Release);
-        // CPUs that are at work get its magazine's capacity here, later ones when they come.
+        // CPUs that are at work get its magazine here, later ones when they come.
         for index in 0..self.nr_cpus() {
-            let capacity = self.arena.caches()[nr].magazine.load(Relaxed);
-            self.arena.cpu(index).caches[nr].capacity.store(capacity, Release);
+            let mine = &self.arena.cpu(index).caches[nr];
+            mine.reset();
+            mine.capacity.store(self.arena.caches()[nr].magazine.load(Relaxed), Relaxed);
         }
+        self.arena.record().nr_caches.store(nr as u32 + 1, Release);
         Ok(CacheId(nr as u32))
     }
 
@@ -183,7 +190,7 @@ fn magazine_capacity(slot: usize) -> u32 {
     }
 }
 
-fn classes(geometry: &Geometry) -> usize {
+pub(super) fn classes(geometry: &Geometry) -> usize {
     (0..MAX_CLASSES).take_while(|&class| class_bytes(class) as u64 <= geometry.max_slot_bytes()).count()
 }
 

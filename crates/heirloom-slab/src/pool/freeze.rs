@@ -5,7 +5,7 @@ use heirloom_abi::pool::SLAB_KIND_SLAB;
 use super::{Pool, Scrub};
 use crate::host::Host;
 use crate::slab::Slab;
-use crate::sync::Ordering::*;
+use crate::sync::{self, Ordering::*};
 
 impl<H: Host> Pool<H> {
     /// Folds every magazine, accumulator and remote word into the bitmaps.
@@ -42,11 +42,14 @@ impl<H: Host> Pool<H> {
             while at != 0 {
                 let slab = self.arena.slab_at(at);
                 at = slab.head.remote_next.load(Relaxed);
-                slab.head.announced.store(0, SeqCst);
-                slab.collect();
-                let has_room = slab.head.nr_free.load(Relaxed) > 0;
-                if has_room && slab.head.listed.load(Relaxed) == 0 {
-                    self.mark_partial(&slab, true);
+                if self.is_live(slab.head.owner.load(SeqCst)) {
+                    // Stolen or adopted: only its owner may put it on a list.
+                    self.announce(&slab);
+                    continue;
+                }
+                slab.take_announcement();
+                if slab.head.nr_free.load(Relaxed) > 0 {
+                    self.mark_orphan(&slab);
                 }
             }
         }
@@ -74,6 +77,7 @@ impl<H: Host> Pool<H> {
     /// Takes a freeze back: the pool runs on as if it had never been frozen.
     pub fn thaw(&self) {
         self.arena.record().frozen.store(0, Release);
+        sync::commit();
     }
 
     fn scrub_dirty(&self) {

@@ -8,16 +8,19 @@ use heirloom_abi::pool::{BLOCK_KIND_HUGE, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_
 
 use super::{OutOfMemory, Pool};
 use crate::host::{Fault, Host};
+use crate::knobs::window;
 use crate::slab::Slab;
 use crate::sync::Ordering::*;
+use crate::sync::commit;
 
 impl<H: Host> Pool<H> {
-    /// Allocates `bytes` (not 0) as a large object: its offset, aligned to a unit. All its bytes are zero.
+    /// Allocates `bytes` (0 is served as 1) as a large object: its offset, aligned to a unit. All its bytes are zero.
     ///
     /// # Errors
     ///
     /// [`OutOfMemory`].
     pub fn alloc_large(&self, bytes: u64) -> Result<u64, OutOfMemory> {
+        let bytes = bytes.max(1);
         let out = OutOfMemory { bytes };
         let (unit_shift, header_units) = (self.geometry.unit_shift, self.geometry.header_units());
         let usable = u64::from(self.geometry.units() - header_units) << unit_shift;
@@ -31,7 +34,7 @@ impl<H: Host> Pool<H> {
             self.write_large(block, header_units, units, bytes);
             return Ok(block + header);
         }
-        let units = bytes.div_ceil(self.geometry.unit_bytes()).max(1) as u32;
+        let units = bytes.div_ceil(self.geometry.unit_bytes()) as u32;
         loop {
             if let Some((index, unit)) = self.take_any_units(units) {
                 let block = self.arena.blocks()[index].offset.load(Relaxed);
@@ -55,7 +58,9 @@ impl<H: Host> Pool<H> {
         head.head_unit.store(unit, Relaxed);
         head.object_bytes.store(bytes, Relaxed);
         head.owner.store(0, Relaxed);
+        window();
         head.kind.store(SLAB_KIND_LARGE, Release);
+        commit();
     }
 
     /// Gives a large object back.
@@ -73,6 +78,7 @@ impl<H: Host> Pool<H> {
         let (unit, units) = (head.head_unit.load(Relaxed), head.units.load(Relaxed));
         if self.arena.blocks()[index].kind.load(Relaxed) == BLOCK_KIND_HUGE {
             head.kind.store(SLAB_KIND_FREE, Release);
+            window();
             let _guard = self.lock();
             return self.give_block_back(index);
         }
@@ -80,6 +86,7 @@ impl<H: Host> Pool<H> {
         // SAFETY: the object's units are the caller's alone.
         unsafe { self.arena.zero(offset, head.object_bytes.load(Relaxed).min(room)) };
         head.kind.store(SLAB_KIND_FREE, Release);
+        window();
         for tail in unit + 1..unit + units {
             self.arena.slab(block, tail).head.kind.store(SLAB_KIND_FREE, Relaxed);
         }
@@ -109,6 +116,7 @@ impl<H: Host> Pool<H> {
         }
         if huge {
             block.object_bytes.store(bytes, Relaxed);
+            window();
         }
         slab.head.object_bytes.store(bytes, Release);
         true

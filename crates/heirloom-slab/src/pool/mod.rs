@@ -17,8 +17,8 @@ mod flush;
 mod format;
 mod freeze;
 mod large;
-mod recover;
 pub(crate) mod records;
+mod recover;
 mod refill;
 mod restore;
 mod slabs;
@@ -94,7 +94,7 @@ impl<H: Host> Pool<H> {
     fn cache_for_aligned(&self, size: usize, align: usize) -> Option<usize> {
         let mut class = class_of(size.max(align));
         // The next power of two is a class, so this ends within four steps.
-        while class < self.nr_classes && !class_bytes(class).is_multiple_of(align) {
+        while class < self.nr_classes && class_bytes(class) % align != 0 {
             class += 1;
         }
         (class < self.nr_classes).then_some(class)

@@ -5,13 +5,14 @@
 //! lists a slot in the bitmap before it drops it elsewhere.
 
 use heirloom_abi::pool::{
-    BLOCK_KIND_HUGE, BLOCK_KIND_NONE, MAGAZINE_SLOTS, PoolError, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_SLAB,
-    SPILL_SLOTS,
+    BLOCK_KIND_HUGE, BLOCK_KIND_NONE, MAGAZINE_SLOTS, PoolError, SLAB_KIND_FREE, SLAB_KIND_LARGE,
+    SLAB_KIND_SLAB, SPILL_SLOTS,
 };
 
 use super::restore::RestoreError;
 use super::{Pool, Scrub};
 use crate::host::Host;
+use crate::knobs::window;
 use crate::slab::Slab;
 use crate::sync::{AtomicU64, Ordering::*};
 
@@ -37,7 +38,11 @@ impl<H: Host> Pool<H> {
     ///
     /// As [`Pool::restore`], and the owner is dead.
     #[expect(unsafe_code, reason = "the memory is the caller's promise")]
-    pub unsafe fn recover(host: H, control: u64, control_bytes: u64) -> Result<(Self, Recovered), RestoreError> {
+    pub unsafe fn recover(
+        host: H,
+        control: u64,
+        control_bytes: u64,
+    ) -> Result<(Self, Recovered), RestoreError> {
         // SAFETY: by the caller's promise.
         let pool = unsafe { Self::open(host, control, control_bytes)? };
         pool.adopt_blocks()?;
@@ -53,7 +58,8 @@ impl<H: Host> Pool<H> {
     /// First pass: every block's head and every slab's numbers.
     fn look(&self) -> Result<(), RestoreError> {
         self.with_reader(|reader| {
-            let reader = reader?;
+            // Whether or not a freeze had begun: its counts are made anew.
+            let reader = reader?.as_running();
             for index in 0..reader.nr_blocks() {
                 let Some(block) = reader.block(index)? else { continue };
                 reader.check_block_head(&block)?;
@@ -61,10 +67,10 @@ impl<H: Host> Pool<H> {
                 while unit < self.geometry.units() {
                     let units = match reader.slab(&block, unit) {
                         Ok(slab) => slab.map_or(1, |slab| slab.units),
-                        // A frozen pool whose freeze or thaw was cut: its counts may be old.
-                        Err(PoolError::Slab { what: "nr_free" | "summary" | "remote word", .. }) => 1,
                         // A huge object whose resize was cut: the descriptor's size counts (see `rebuild_huge`).
-                        Err(PoolError::Slab { what: "object_bytes", .. }) if block.kind == BLOCK_KIND_HUGE => {
+                        Err(PoolError::Slab { what: "object_bytes", .. })
+                            if block.kind == BLOCK_KIND_HUGE =>
+                        {
                             self.geometry.units()
                         }
                         Err(error) => return Err(error.into()),
@@ -85,22 +91,28 @@ impl<H: Host> Pool<H> {
                 for slot in &cache.slots[..nr] {
                     recovered.folded += u64::from(self.list_free(slot.load(Relaxed)));
                 }
+                window();
                 cache.nr.store(0, Release);
             }
             let nr = (cpu.slot.nr_spill.load(Relaxed) as usize).min(SPILL_SLOTS);
             for slot in &cpu.slot.spill[..nr] {
                 recovered.folded += u64::from(self.list_free(slot.load(Relaxed)));
             }
+            window();
             cpu.slot.nr_spill.store(0, Release);
-            let (at, word, mask) =
-                (cpu.slot.out_slab.load(Relaxed), cpu.slot.out_word.load(Relaxed), cpu.slot.out_mask.load(Relaxed));
-            if mask != 0
-                && let Some(slab) = self.known_slab(at)
-                && let Some(free) = slab.free.get(word as usize)
-            {
-                recovered.folded += u64::from((mask & !free.load(Relaxed)).count_ones());
-                free.fetch_or(mask, Release);
+            let (at, word, mask) = (
+                cpu.slot.out_slab.load(Relaxed),
+                cpu.slot.out_word.load(Relaxed),
+                cpu.slot.out_mask.load(Relaxed),
+            );
+            if let Some(slab) = self.known_slab(at).filter(|_| mask != 0) {
+                let mask = mask & slab.valid_bits(word);
+                if let Some(free) = slab.free.get(word as usize) {
+                    recovered.folded += u64::from((mask & !free.load(Relaxed)).count_ones());
+                    free.fetch_or(mask, Release);
+                }
             }
+            window();
             cpu.slot.out_mask.store(0, Release);
         }
         for index in 0..self.nr_cpus() {
@@ -108,8 +120,9 @@ impl<H: Host> Pool<H> {
             let placed = slot.placed.load(Relaxed);
             if placed != 0 {
                 let place = slot.place.load(Relaxed);
+                // A place that cannot be read may hold the object: better one slot lost than a live one given away.
                 let stored = self.known_word(place).map(|word| word.load(Relaxed));
-                if stored != Some(self.arena.address(placed).addr() as u64) {
+                if stored.is_some_and(|stored| stored != self.arena.address(placed).addr() as u64) {
                     recovered.returned += u64::from(self.list_free(placed));
                 }
                 slot.placed.store(0, Release);
@@ -146,22 +159,29 @@ impl<H: Host> Pool<H> {
         let is_it = |entry: &super::records::Block| {
             entry.offset.load(Relaxed) == block && entry.kind.load(Relaxed) != BLOCK_KIND_NONE
         };
-        // Its head says which entry; a head that lies is caught by the comparison. Blocks of huge objects
-        // beyond the first have none, so their bytes are never asked.
+        // The table is asked and not the block's head: of an offset from a damaged magazine we do not know yet whether
+        // there is any block.
         blocks.iter().position(is_it).map(|index| (block, index))
     }
 
     fn known_slab(&self, at: u64) -> Option<Slab<'_>> {
         let (block, _) = self.known_block(at)?;
-        let unit = (at - block).checked_sub(self.geometry.descriptor_offset(0))? / self.geometry.descriptor_bytes();
+        let unit =
+            (at - block).checked_sub(self.geometry.descriptor_offset(0))? / self.geometry.descriptor_bytes();
         let unit = u32::try_from(unit).ok().filter(|&unit| unit < self.geometry.units())?;
         let slab = self.arena.slab(block, unit);
         (slab.at == at && slab.head.kind.load(Relaxed) == SLAB_KIND_SLAB).then_some(slab)
     }
 
     fn known_word(&self, offset: u64) -> Option<&AtomicU64> {
-        self.known_block(offset)?;
-        self.arena.word(offset)
+        let holds = |entry: &super::records::Block| {
+            let start = entry.offset.load(Relaxed);
+            let bytes = u64::from(entry.run.load(Relaxed)) << self.geometry.block_shift;
+            entry.kind.load(Relaxed) != BLOCK_KIND_NONE
+                && offset.checked_sub(start).is_some_and(|at| at < bytes)
+        };
+        // A huge object's later blocks too.
+        self.arena.blocks()[..self.nr_blocks()].iter().any(holds).then(|| self.arena.word(offset)).flatten()
     }
 
     /// Second pass over the slabs: remote words in, counts and maps from the bits, ownerless all.
@@ -172,7 +192,7 @@ impl<H: Host> Pool<H> {
                 continue;
             }
             let base = block.offset.load(Relaxed);
-            let (mut covered, mut partial) = (0u64, 0u64);
+            let (mut covered, mut partial, mut hints) = (0u64, 0u64, [0u64; 2]);
             let mut unit = self.geometry.header_units();
             while unit < self.geometry.units() {
                 let slab = self.arena.slab(base, unit);
@@ -180,6 +200,8 @@ impl<H: Host> Pool<H> {
                     SLAB_KIND_SLAB => {
                         let has_room = self.rebuild_slab(&slab);
                         partial |= u64::from(has_room) << unit;
+                        let cache = slab.head.cache.load(Relaxed) as usize;
+                        hints[cache / 64 % 2] |= 1 << (cache % 64);
                         slab.head.units.load(Relaxed)
                     }
                     SLAB_KIND_LARGE => slab.head.units.load(Relaxed),
@@ -202,6 +224,9 @@ impl<H: Host> Pool<H> {
             self.scrub_free_units(block, base, free);
             block.free_units.store(free, Relaxed);
             block.partial_units.store(partial, Relaxed);
+            for (hint, bits) in block.caches.iter().zip(hints) {
+                hint.store(bits, Relaxed);
+            }
         }
         self.give_dead_huge_back();
         self.nr_empty.store(self.count_empty(), Relaxed);
@@ -214,6 +239,7 @@ impl<H: Host> Pool<H> {
         for (word, (free, remote)) in slab.free.iter().zip(slab.remote).enumerate() {
             let all = free.load(Relaxed) | remote.load(Relaxed);
             free.store(all, Release);
+            window();
             remote.store(0, Relaxed);
             bits += all.count_ones();
             summary |= u64::from(all != 0) << word;
@@ -270,6 +296,7 @@ impl<H: Host> Pool<H> {
 
     fn count_empty(&self) -> u32 {
         let blocks = &self.arena.blocks()[..self.nr_blocks()];
-        blocks.iter().filter(|block| block.free_units.load(Relaxed) == self.geometry.usable_units()).count() as u32
+        blocks.iter().filter(|block| block.free_units.load(Relaxed) == self.geometry.usable_units()).count()
+            as u32
     }
 }

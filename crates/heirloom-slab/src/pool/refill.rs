@@ -4,7 +4,7 @@ use super::{OutOfMemory, Pool};
 use crate::cpu::{Cpu, CpuCache, Locked};
 use crate::host::Host;
 use crate::slab::Slab;
-use crate::sync::{AtomicU64, Ordering::*};
+use crate::sync::{self, AtomicU64, Ordering::*};
 
 impl<H: Host> Pool<H> {
     /// Refills the magazine and takes a slot from it.
@@ -47,6 +47,7 @@ impl<H: Host> Pool<H> {
         place.store(self.arena.address(slot).addr() as u64, Release);
         crate::knobs::window();
         cpu.slot.placed.store(0, Release);
+        sync::commit();
         Ok(slot)
     }
 
@@ -68,6 +69,8 @@ impl<H: Host> Pool<H> {
                 || self.adopt_orphan(cpu, cache)
                 || self.new_slab(cpu, cache)
                 || self.steal(cpu, cache)
+                // Others' lists may have held announcements for us.
+                || self.drain_pending(cpu, cache)
                 || self.grow())
             {
                 return Err(self.out_of_memory(cache));

@@ -3,11 +3,13 @@
 //! Nothing is written before everything was checked, so a refused pool is as it was and another may try. Only the
 //! tables are read: a slab is looked at when a cache wants it (see `Pool::adopt`).
 
-use heirloom_abi::pool::{Geometry, PoolError, PoolReader};
+use heirloom_abi::pool::{Geometry, Memory, PoolError, PoolReader};
 
+use super::format::classes;
 use super::{Pool, Scrub};
 use crate::host::Host;
 use crate::memory::{Arena, Reader};
+use crate::size_class::class_bytes;
 use crate::sync::Ordering::*;
 
 /// Why a pool was not restored. Nothing in memory was changed.
@@ -98,13 +100,12 @@ impl<H: Host> Pool<H> {
         // SAFETY: only bytes within `control_bytes` are read through it.
         let arena = unsafe { Arena::new(host.base(), control, probe) };
         let end = control.saturating_add(control_bytes);
-        let contains = |offset: u64, len: u64| offset >= control && offset.checked_add(len).is_some_and(|to| to <= end);
+        let contains =
+            |offset: u64, len: u64| offset >= control && offset.checked_add(len).is_some_and(|to| to <= end);
         let (geometry, scrub) = {
             let memory = Reader { arena: &arena, contains };
             let reader = PoolReader::open(&memory, control)?;
-            for index in 0..reader.nr_caches() {
-                reader.cache(index)?;
-            }
+            check_caches(&reader)?;
             (reader.geometry(), reader.scrub())
         };
         // SAFETY: the reader found the whole control area of this geometry inside the memory.
@@ -134,15 +135,8 @@ impl<H: Host> Pool<H> {
     /// Makes every slab one without an owner, and opens the pool for use.
     pub(super) fn take_over(&self) {
         for index in 0..self.nr_cpus() {
-            let cpu = self.arena.cpu(index);
-            cpu.slot.tag.store(0, Relaxed);
-            cpu.slot.lock.store(0, Relaxed);
-            for cache in cpu.caches.iter().take(self.nr_caches()) {
-                cache.nr.store(0, Relaxed);
-                cache.partial.store(0, Relaxed);
-                cache.pending.store(0, Relaxed);
-                cache.nr_partial.store(0, Relaxed);
-            }
+            // All of it: no checksum covers a CPU slot, and whatever it listed is in the bitmaps.
+            self.arena.cpu(index).reset();
         }
         for cache in &self.arena.caches()[..self.nr_caches()] {
             cache.orphan_stamp.fetch_add(1, Relaxed);
@@ -169,4 +163,27 @@ impl<H: Host> Pool<H> {
     pub fn is_claimed(&self, index: u32) -> bool {
         index < self.nr_cpus() && self.arena.cpu(index).slot.tag.load(SeqCst) != 0
     }
+}
+
+/// Each cache's numbers fit each other, and the first ones are the size classes: `alloc` takes a class for its slot size.
+fn check_caches<M: Memory>(reader: &PoolReader<'_, M>) -> Result<(), PoolError> {
+    for index in 0..reader.nr_caches() {
+        reader.cache(index)?;
+    }
+    for class in 0..classes(&reader.geometry()) {
+        let index = class as u32;
+        if index >= reader.nr_caches() {
+            let value = reader.nr_caches().into();
+            return Err(PoolError::Cache { index, what: "size class beyond nr_caches, which", value });
+        }
+        let slot_bytes = reader.cache(index)?.slot_bytes;
+        if slot_bytes as usize != class_bytes(class) {
+            return Err(PoolError::Cache {
+                index,
+                what: "slot_bytes of a size class",
+                value: slot_bytes.into(),
+            });
+        }
+    }
+    Ok(())
 }

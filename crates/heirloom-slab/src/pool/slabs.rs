@@ -1,13 +1,17 @@
 //! Slabs as members: made and taken down, listed by their owner, adopted when nobody owns them.
 
-use heirloom_abi::pool::{BLOCK_MAGIC, SLAB_KIND_FREE, SLAB_KIND_SLAB, SLAB_KIND_TAIL};
+use heirloom_abi::pool::{BLOCK_KIND_SLABS, BLOCK_MAGIC, SLAB_KIND_FREE, SLAB_KIND_SLAB, SLAB_KIND_TAIL};
 
+use super::records::Block;
 use super::{Pool, Scrub};
 use crate::cpu::{CpuCache, Locked};
 use crate::host::{Fault, Host};
 use crate::knobs::window;
 use crate::slab::Slab;
 use crate::sync::Ordering::*;
+
+/// Owner of a slab whose record contradicts itself: no tag names such a CPU, and nobody adopts it.
+pub(super) const DAMAGED: u64 = u64::MAX;
 
 impl<H: Host> Pool<H> {
     /// Cuts a new slab of `cache` from a block with room and puts it on the CPU's list; false where no block has room.
@@ -47,12 +51,14 @@ impl<H: Host> Pool<H> {
         head.summary.store(summary, Relaxed);
         head.owner.store(cpu.slot.tag.load(Relaxed), Relaxed);
         window();
-        // The slab is there from this store on.
-        head.kind.store(SLAB_KIND_SLAB, Release);
+        // Before the slab is there: without the hint no search would find it after a kill.
         let hint = &entry.caches[cache / 64 % 2];
         if hint.load(Relaxed) >> (cache % 64) & 1 == 0 {
             hint.fetch_or(1 << (cache % 64), AcqRel);
         }
+        // The slab is there from this store on.
+        head.kind.store(SLAB_KIND_SLAB, Release);
+        window();
         self.link(&cpu.caches[cache], &slab);
         true
     }
@@ -166,15 +172,15 @@ impl<H: Host> Pool<H> {
     pub(super) fn adopt(&self, cpu: &Locked<'_>, slab: &Slab<'_>, cache: usize) -> bool {
         let head = slab.head;
         let old = head.owner.load(Acquire);
-        if self.is_live(old) {
+        if old == DAMAGED || self.is_live(old) {
             return false;
         }
         let tag = cpu.slot.tag.load(Relaxed);
         if tag == 0 || head.owner.compare_exchange(old, tag, AcqRel, Relaxed).is_err() {
             return false;
         }
-        // Between our two looks its owner may have taken it down and ended, and another made a new slab here.
-        if head.kind.load(Acquire) != SLAB_KIND_SLAB {
+        // The caller saw to it that the slab stays. For one that does not, as little as possible is done.
+        if head.kind.load(Acquire) != SLAB_KIND_SLAB || head.cache.load(Relaxed) as usize != cache {
             let _ = head.owner.compare_exchange(tag, old, AcqRel, Relaxed);
             return false;
         }
@@ -182,8 +188,7 @@ impl<H: Host> Pool<H> {
             return false;
         }
         if !self.is_sound(slab, cache) {
-            // No tag names CPU 0xffff: never adopted again, never a live owner's.
-            head.owner.store(u64::MAX, Release);
+            head.owner.store(DAMAGED, Release);
             self.host.report(Fault::Damaged(slab.at));
             return false;
         }
@@ -244,30 +249,43 @@ impl<H: Host> Pool<H> {
         let blocks = &self.arena.blocks()[..self.nr_blocks()];
         let mut index = mine.search.load(Relaxed) as usize;
         while let Some(block) = blocks.get(index) {
-            let mut units = block.partial_units.load(Acquire);
-            if block.caches[cache / 64 % 2].load(Relaxed) >> (cache % 64) & 1 == 0 {
-                units = 0;
-            }
-            while units != 0 {
-                let unit = units.trailing_zeros();
-                units &= units - 1;
-                let slab = self.arena.slab(block.offset.load(Acquire), unit);
-                let fits = slab.head.kind.load(Acquire) == SLAB_KIND_SLAB
-                    && slab.head.cache.load(Relaxed) as usize == cache;
-                if fits && self.adopt(cpu, &slab, cache) {
-                    mine.search.store(index as u32, Relaxed);
-                    slab.collect();
-                    if slab.head.nr_free.load(Relaxed) == 0 {
-                        self.mark_partial(&slab, false);
-                        continue;
-                    }
+            while let Some(slab) = self.adopt_from(cpu, cache, block) {
+                mine.search.store(index as u32, Relaxed);
+                slab.collect();
+                if slab.head.nr_free.load(Relaxed) > 0 {
                     self.link(mine, &slab);
                     return true;
                 }
+                self.mark_partial(&slab, false);
             }
             index += 1;
         }
         mine.search.store(blocks.len() as u32, Relaxed);
         false
+    }
+
+    /// Adopts the first slab of `cache` in a block that nobody owns and that has free slots.
+    fn adopt_from(&self, cpu: &Locked<'_>, cache: usize, block: &Block) -> Option<Slab<'_>> {
+        let may_have = || block.caches[cache / 64 % 2].load(Relaxed) >> (cache % 64) & 1 == 1;
+        if block.partial_units.load(Relaxed) == 0 || !may_have() {
+            return None;
+        }
+        // While we look at the block it must not be given back to the host: its bytes may be anybody's then.
+        let _guard = self.lock();
+        if block.kind.load(Relaxed) != BLOCK_KIND_SLABS {
+            return None;
+        }
+        let mut units = block.partial_units.load(Acquire);
+        while units != 0 {
+            let unit = units.trailing_zeros();
+            units &= units - 1;
+            let slab = self.arena.slab(block.offset.load(Relaxed), unit);
+            let fits = slab.head.kind.load(Acquire) == SLAB_KIND_SLAB
+                && slab.head.cache.load(Relaxed) as usize == cache;
+            if fits && self.adopt(cpu, &slab, cache) {
+                return Some(slab);
+            }
+        }
+        None
     }
 }

@@ -47,6 +47,15 @@ impl Slab<'_> {
         old & mask
     }
 
+    /// Bits of a word that stand for a slot.
+    #[inline]
+    pub(crate) fn valid_bits(&self, word: u64) -> u64 {
+        match u64::from(self.head.nr_slots.load(Relaxed)).saturating_sub(word.saturating_mul(64)) {
+            slots @ 0..=63 => (1 << slots) - 1,
+            _ => u64::MAX,
+        }
+    }
+
     /// True where every slot is in the free words, and nobody can be about to touch the descriptor.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {

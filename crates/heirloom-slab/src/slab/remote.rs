@@ -10,7 +10,8 @@
 //! ```
 //!
 //! If *b* sees step 2 and *c* sees a zero, step 3 was done: the accumulator no longer lists what the owner is about to
-//! hand out. Step 5 comes last, so that a slab nobody publishes into has no visitor at all and may be taken down.
+//! hand out. Step 5 comes last, also after the publisher's look at who owns the slab now: a slab nobody publishes into
+//! has no visitor at all, and may be taken down and its block given back.
 
 use super::Slab;
 use crate::knobs::{window, wrong_order};
@@ -33,9 +34,9 @@ pub(crate) struct Collected {
 }
 
 impl Slab<'_> {
-    /// Publishes the accumulator, which lists slots of this slab. `announce` is called where the slab is on no list
-    /// of announced slabs yet: it puts it on its owner's.
-    pub(crate) fn publish(&self, from: &Accumulator<'_>, announce: impl FnOnce()) {
+    /// Publishes the accumulator, which lists slots of this slab. `announce` is called with true where the slab is on no
+    /// list of announced slabs yet: it puts it on its owner's. It is the last to look at the slab.
+    pub(crate) fn publish(&self, from: &Accumulator<'_>, announce: impl FnOnce(bool)) {
         let head = self.head;
         let word = from.word.load(Relaxed) as usize;
         let mask = from.mask.load(Relaxed);
@@ -44,9 +45,8 @@ impl Slab<'_> {
         window();
         from.mask.store(0, Release);
         head.remote_summary.fetch_or(1 << word, AcqRel);
-        if head.announced.swap(1, AcqRel) == 0 {
-            announce();
-        }
+        announce(head.announced.swap(1, AcqRel) == 0);
+        window();
         head.publishing.fetch_sub(1, AcqRel);
     }
 
@@ -78,5 +78,18 @@ impl Slab<'_> {
             collected.nr += bits.count_ones();
         }
         collected
+    }
+
+    /// Takes the slab off the list of announced ones, of which the caller has taken it, and folds in what was freed.
+    pub(crate) fn take_announcement(&self) -> Collected {
+        // A swap and not a store: it reads the publisher's swap, so all that was published before is seen below.
+        self.head.announced.swap(0, AcqRel);
+        window();
+        self.collect()
+    }
+
+    /// Counts the slab as announced; true where the caller is to put it on its owner's list.
+    pub(crate) fn announce_again(&self) -> bool {
+        self.head.announced.swap(1, AcqRel) == 0
     }
 }
