@@ -7,16 +7,13 @@
 //! A collection first asks [`usable_size`] what the block for its next capacity would really hold and then allocates
 //! exactly that much, so that the layout it gives back is always the layout it asked for.
 //!
-//! The bytes come from the process's own allocator until the pool stands behind this interface.
+//! Behind it stands the pool of the open heap; in this crate's own unit tests, which Miri runs too, the process's allocator.
 
 #![expect(unsafe_code, reason = "hands out and takes back raw memory")]
 
 use std::alloc::Layout;
 use std::fmt;
 use std::ptr::NonNull;
-
-/// The unit to which the blocks of this allocator are rounded up.
-const GRAIN: usize = 16;
 
 /// The heap could not provide a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,35 +42,32 @@ impl std::error::Error for AllocError {}
 ///
 /// # Errors
 ///
-/// [`AllocError`] if the heap is full.
+/// [`AllocError`] if the heap is full, or none is open.
+#[inline]
 pub fn allocate(layout: Layout) -> Result<NonNull<u8>, AllocError> {
-    let layout = grained(admit(layout)?);
-    // SAFETY: the size is not zero: `admit` asserts it.
-    let block = unsafe { std::alloc::alloc(layout) };
-    NonNull::new(block).ok_or(AllocError { size_bytes: layout.size() })
+    backend::allocate(admit(layout)?)
 }
 
 /// Allocates a block of `layout`, whose size is not zero, with every byte zero.
 ///
 /// # Errors
 ///
-/// [`AllocError`] if the heap is full.
+/// [`AllocError`] if the heap is full, or none is open.
+#[inline]
 pub fn allocate_zeroed(layout: Layout) -> Result<NonNull<u8>, AllocError> {
-    let layout = grained(admit(layout)?);
-    // SAFETY: the size is not zero: `admit` asserts it.
-    let block = unsafe { std::alloc::alloc_zeroed(layout) };
-    NonNull::new(block).ok_or(AllocError { size_bytes: layout.size() })
+    backend::allocate_zeroed(admit(layout)?)
 }
 
-/// Gives a block back.
+/// Gives a block back. After its heap was closed this does nothing.
 ///
 /// # Safety
 ///
 /// - `ptr` came from this module and has not been given back.
 /// - `layout` is the one it was last allocated or reallocated with.
+#[inline]
 pub unsafe fn deallocate(ptr: NonNull<u8>, layout: Layout) {
-    // SAFETY: the caller passes the block and its layout; the rounding is the same as at the allocation.
-    unsafe { std::alloc::dealloc(ptr.as_ptr(), grained(layout)) };
+    // SAFETY: the caller passes the block and its layout.
+    unsafe { backend::deallocate(ptr, layout) };
 }
 
 /// Resizes a block to `new_size` bytes, which is not zero; it may move, and keeps the bytes both sizes share.
@@ -88,32 +82,35 @@ pub unsafe fn deallocate(ptr: NonNull<u8>, layout: Layout) {
 /// - `old` is the layout it was last allocated or reallocated with.
 pub unsafe fn reallocate(ptr: NonNull<u8>, old: Layout, new_size: usize) -> Result<NonNull<u8>, AllocError> {
     let new = Layout::from_size_align(new_size, old.align()).map_err(|_| AllocError::TOO_LARGE)?;
-    let new = grained(admit(new)?);
-    // SAFETY: the caller passes the block and its layout; the new size is not zero and was checked by `Layout`.
-    let block = unsafe { std::alloc::realloc(ptr.as_ptr(), grained(old), new.size()) };
-    NonNull::new(block).ok_or(AllocError { size_bytes: new.size() })
+    // SAFETY: the caller passes the block and its layout; the new size was checked by `Layout`.
+    unsafe { backend::reallocate(ptr, old, admit(new)?) }
 }
 
 /// Returns how many bytes the block for `layout` would really hold, which is at least its size.
 pub fn usable_size(layout: Layout) -> usize {
-    grained(layout).size()
-}
-
-/// Rounds a layout up to whole grains, or leaves it if that cannot be expressed.
-fn grained(layout: Layout) -> Layout {
-    let size = layout.size().checked_next_multiple_of(GRAIN).unwrap_or(layout.size());
-    Layout::from_size_align(size, layout.align()).unwrap_or(layout)
+    backend::usable_size(layout)
 }
 
 /// Passes a request on, unless a test has set a limit that it exceeds.
+#[inline]
 fn admit(layout: Layout) -> Result<Layout, AllocError> {
-    assert_ne!(layout.size(), 0, "a block holds at least one byte");
+    debug_assert_ne!(layout.size(), 0, "a block holds at least one byte");
     #[cfg(test)]
     if limit::is_reached() {
         return Err(AllocError { size_bytes: layout.size() });
     }
     Ok(layout)
 }
+
+#[cfg(not(test))]
+use pool as backend;
+#[cfg(test)]
+use system as backend;
+
+#[cfg(not(test))]
+mod pool;
+#[cfg(test)]
+mod system;
 
 #[cfg(test)]
 pub(crate) use limit::{fail_after, never_fail};

@@ -20,7 +20,6 @@ pub(crate) fn current() -> u32 {
 }
 
 /// Sets the generation of this process, once its heap is open.
-#[cfg_attr(not(test), expect(dead_code, reason = "called when a heap is opened"))]
 pub(crate) fn set(generation: u32) {
     assert_ne!(generation, NEVER, "the last generation is reserved");
     CURRENT.store(generation, Relaxed);

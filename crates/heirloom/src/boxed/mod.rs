@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use crate::alloc::{self, AllocError};
+use crate::heritable::{Heritable, TypeDesc, ZeroNiche};
 use crate::or_panic;
 
 /// Version of the layout of [`Box`].
@@ -25,18 +26,29 @@ pub const FORMAT_VERSION: u32 = 1;
 /// # Invariants
 ///
 /// The pointer is aligned and names a live `T` that nobody else owns, in a block of `Layout::new::<T>()`.
-#[repr(C)]
+// Transparent, so that `None` of an `Option<Box<T>>` is promised to be zero.
+#[repr(transparent)]
 pub struct Box<T> {
     value: NonNull<T>,
     owns: PhantomData<T>,
 }
 
 const _: () = assert!(size_of::<Box<u8>>() == 8 && align_of::<Box<u8>>() == 8);
+const _: () = assert!(size_of::<Option<Box<u8>>>() == 8);
 
 // SAFETY: a box owns its value and shares nothing else.
 unsafe impl<T: Send> Send for Box<T> {}
 // SAFETY: a shared box gives out nothing but `&T`.
 unsafe impl<T: Sync> Sync for Box<T> {}
+
+// SAFETY: the value lies in a block of the heap, is owned, and described by its own type.
+unsafe impl<T: Heritable> Heritable for Box<T> {
+    const TYPE: &'static TypeDesc =
+        &TypeDesc::collection("Box", FORMAT_VERSION, size_of::<Self>(), align_of::<Self>(), &[T::TYPE]);
+}
+
+// SAFETY: the pointer is never null, and the only field; the language promises that `Option` makes use of that.
+unsafe impl<T: Heritable> ZeroNiche for Box<T> {}
 
 impl<T> Box<T> {
     /// Moves `value` into the heap.

@@ -85,13 +85,34 @@ pub(crate) struct ChannelOptions {
     pub(crate) hold: Duration,
     /// For `exec`: whether it is held at all, which the tests turn off to compare.
     pub(crate) hold_memory: bool,
+    /// Widens the moments before and after the connection is shut, for tests of what falls into them.
+    #[cfg(test)]
+    pub(crate) pauses: [Duration; 2],
 }
 
 impl Default for ChannelOptions {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { ready: seconds(30), ack: seconds(10), hold: seconds(5), hold_memory: true }
+        Self {
+            ready: seconds(30),
+            ack: seconds(10),
+            hold: seconds(5),
+            hold_memory: true,
+            #[cfg(test)]
+            pauses: [Duration::ZERO; 2],
+        }
     }
+}
+
+impl ChannelOptions {
+    #[cfg(test)]
+    fn pause(&self, nth: usize) {
+        std::thread::sleep(self.pauses[nth]);
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests pause here")]
+    const fn pause(&self, _nth: usize) {}
 }
 
 /// The heap that is to be handed over, as the channel sees it.

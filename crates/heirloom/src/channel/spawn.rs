@@ -27,7 +27,7 @@ pub(super) fn hand_over(
         .and_then(|()| successor.expect(Step::Acknowledge, options.ack));
     match answer {
         Ok(()) => Ok(successor.leave()),
-        Err(cause) => successor.call_off(incumbent, before.state.generation, cause),
+        Err(cause) => successor.call_off(incumbent, options, before.state.generation, cause),
     }
 }
 
@@ -132,14 +132,18 @@ impl Successor {
     fn call_off(
         self,
         incumbent: &dyn Incumbent,
+        options: &ChannelOptions,
         generation: u32,
         cause: HandOverError,
     ) -> Result<Handed, HandOverError> {
-        if matches!(cause, HandOverError::TimedOut { .. }) {
+        if matches!(cause, HandOverError::TimedOut { .. } | HandOverError::System { .. }) {
+            options.pause(0);
             sys::stop_receiving(self.socket.as_fd());
-            if matches!(self.received(Step::Acknowledge), Ok(Some(Ok(())))) {
+            let last = Message::receive(self.socket.as_fd(), self.heap);
+            if matches!(last, Ok(Received::Message(Message::Acknowledge))) {
                 return Ok(self.leave());
             }
+            options.pause(1);
         }
         // A process that is killed may be held up in the system; thawing beside it would make two owners, so
         // the wait has no end of its own.

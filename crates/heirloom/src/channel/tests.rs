@@ -351,6 +351,30 @@ fn a_late_acknowledgement_counts_or_does_not() {
     }
 }
 
+/// Sent after the predecessor has lost patience, but before it shuts the connection: it counts.
+#[test]
+fn an_acknowledgement_in_the_queue_counts() {
+    let fake = Fake::new();
+    let pauses = [Duration::from_millis(500), Duration::ZERO];
+    let options = ChannelOptions { ack: Duration::from_millis(100), pauses, ..quick() };
+    let role = successor("acknowledge late 300000");
+    let handed = hand_over(&fake, &role, Channel::Spawn, &options).unwrap();
+    assert!(wait_until(|| fake.backing.mark() == SERVED));
+    assert_eq!(fake.state().owner_pid, handed.pid);
+}
+
+/// Sent after the connection is shut: the successor is told that it does not count, and touches nothing.
+#[test]
+fn an_acknowledgement_to_a_shut_connection_does_not_count() {
+    let fake = Fake::new();
+    let pauses = [Duration::ZERO, Duration::from_millis(500)];
+    let options = ChannelOptions { ack: Duration::from_millis(100), pauses, ..quick() };
+    let role = successor("acknowledge late 300000");
+    let error = hand_over(&fake, &role, Channel::Spawn, &options).unwrap_err();
+    assert!(matches!(error, HandOverError::TimedOut { step: Step::Acknowledge, .. }), "{error:?}");
+    fake.assert_goes_on(0, 1);
+}
+
 #[test]
 fn a_successor_that_finds_the_address_taken_starts_again() {
     let fake = Fake::new();

@@ -24,6 +24,7 @@
 
 mod entry;
 mod group;
+mod heritable;
 mod iter;
 mod rehash;
 mod seed;

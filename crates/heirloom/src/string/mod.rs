@@ -9,6 +9,7 @@ mod traits;
 use std::str::{self, Utf8Error};
 
 use crate::alloc::AllocError;
+use crate::heritable::{Heritable, TypeDesc};
 use crate::or_panic;
 use crate::vec::Vec;
 
@@ -27,6 +28,12 @@ pub struct String {
 }
 
 const _: () = assert!(size_of::<String>() == 24 && align_of::<String>() == 8);
+
+// SAFETY: the text lies in a block of the heap and is owned; UTF-8 is the same everywhere.
+unsafe impl Heritable for String {
+    const TYPE: &'static TypeDesc =
+        &TypeDesc::collection("String", FORMAT_VERSION, size_of::<Self>(), align_of::<Self>(), &[]);
+}
 
 impl String {
     /// Creates an empty string, which has no block.

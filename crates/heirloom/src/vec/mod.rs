@@ -25,6 +25,7 @@ pub use drain::Drain;
 pub use into_iter::IntoIter;
 
 use crate::alloc::AllocError;
+use crate::heritable::{Heritable, TypeDesc};
 use crate::or_panic;
 use buffer::Buffer;
 
@@ -50,6 +51,12 @@ const _: () = assert!(size_of::<usize>() == 8, "lengths are kept as 64 bits");
 unsafe impl<T: Send> Send for Vec<T> {}
 // SAFETY: a shared vector gives out nothing but `&T`.
 unsafe impl<T: Sync> Sync for Vec<T> {}
+
+// SAFETY: the values lie in a block of the heap, are owned, and described by their own type.
+unsafe impl<T: Heritable> Heritable for Vec<T> {
+    const TYPE: &'static TypeDesc =
+        &TypeDesc::collection("Vec", FORMAT_VERSION, size_of::<Self>(), align_of::<Self>(), &[T::TYPE]);
+}
 
 impl<T> Vec<T> {
     /// Creates an empty vector, which has no block.

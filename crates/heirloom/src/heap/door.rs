@@ -1,0 +1,396 @@
+//! The door: every thread that works in the heap is inside, and the freeze waits until nobody is.
+//!
+//! ```text
+//! enter                                     freeze
+//!   door word of this thread = 1              closed = true
+//!   (compiler fence)                          membarrier: every CPU passes a full fence
+//!   closed? then out again and wait           wait until every door word is 0
+//!   current = this thread's CPU slot
+//! ```
+//!
+//! The fence is on the freezer's side alone, so that entering costs two plain stores. Where the system has no
+//! membarrier, both sides fence.
+//!
+//! The thread-local [`CURRENT`] points to the thread's CPU slot exactly while the thread is inside: the allocator's
+//! fast path needs no other look at the door.
+#![expect(unsafe_code, reason = "thread-local pointers to the open heap")]
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*, compiler_fence, fence};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use heirloom_slab::{Cpu, Pool};
+
+use super::host::BlockHost;
+use crate::sys;
+
+/// The open heap, as the threads see it.
+pub(crate) struct Hall {
+    /// Dropped by `retire`, when nobody is inside any more and nobody comes in.
+    pool: UnsafeCell<ManuallyDrop<Pool<BlockHost>>>,
+    /// Numbers the heaps that this process has opened, so that a thread notices that its slot was another heap's.
+    instance: u64,
+    doors: std::boxed::Box<[Door]>,
+    closed: AtomicBool,
+    /// The slot for threads that found all others taken: one of them is inside at a time.
+    commons: u32,
+    commons_taken: Mutex<bool>,
+    commons_free: Condvar,
+    asymmetric: bool,
+    waiting: Mutex<()>,
+    opened: Condvar,
+}
+
+// SAFETY: the pool is shared by design, and dropped once, when no thread can reach it.
+unsafe impl Sync for Hall {}
+// SAFETY: as above.
+unsafe impl Send for Hall {}
+
+/// One CPU slot's door word, on a cache line of its own.
+#[repr(align(64))]
+struct Door(AtomicU32);
+
+/// The heap of this process; null while none is open.
+static OPEN: AtomicPtr<Hall> = AtomicPtr::new(ptr::null_mut());
+static INSTANCES: AtomicU64 = AtomicU64::new(1);
+
+/// What a thread inside has at hand.
+pub(crate) struct Seat {
+    pub(crate) hall: &'static Hall,
+    pub(crate) cpu: Cpu<'static>,
+    index: u32,
+    instance: u64,
+    /// True where the slot is the commons.
+    shared: bool,
+}
+
+thread_local! {
+    /// This thread's seat while it is inside, else null.
+    static CURRENT: Cell<*const Seat> = const { Cell::new(ptr::null()) };
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static SEAT: SeatHolder = const { SeatHolder(RefCell::new(None)) };
+}
+
+/// What came of asking for a CPU slot.
+enum Claim {
+    Own(Cpu<'static>),
+    Full,
+    Gone,
+}
+
+struct SeatHolder(RefCell<Option<std::boxed::Box<Seat>>>);
+
+impl Drop for SeatHolder {
+    fn drop(&mut self) {
+        // The thread ends: its slot's slabs are for others.
+        CURRENT.set(ptr::null());
+        if let Some(seat) = self.0.get_mut().take() {
+            leave_for_good(&seat);
+        }
+    }
+}
+
+/// Proof that this thread is inside the heap. A hand-over waits until it is dropped.
+#[must_use = "the thread is inside the heap only while this lives"]
+pub struct Inside<'heap> {
+    heap: PhantomData<&'heap ()>,
+    /// It belongs to the thread that entered.
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Runs `f` with this thread's seat if it is inside.
+#[inline(always)]
+pub(crate) fn with_seat<T>(f: impl FnOnce(&Seat) -> T) -> Option<T> {
+    let seat = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
+    // SAFETY: non-null only while this thread is inside; its seat and the hall live until it is out.
+    unsafe { seat.as_ref() }.map(f)
+}
+
+/// Enters for the duration of `f`; `None` where no heap is open.
+#[cold]
+pub(crate) fn with_seat_for_now<T>(f: impl FnOnce(&Seat) -> T) -> Option<T> {
+    if !enter() {
+        return None;
+    }
+    let _inside = Inside { heap: PhantomData, thread: PhantomData };
+    with_seat(f)
+}
+
+/// Lets this thread in; waits while the door is closed. False where no heap is open.
+pub(crate) fn enter() -> bool {
+    let Ok(depth) = DEPTH.try_with(Cell::get) else { return false };
+    if depth > 0 {
+        DEPTH.set(depth + 1);
+        return true;
+    }
+    loop {
+        let hall = OPEN.load(Acquire);
+        // SAFETY: halls are never freed; what a closed one held is not touched by a thread that does not get in.
+        let Some(hall) = (unsafe { hall.as_ref() }) else { return false };
+        let seated = SEAT.try_with(|holder| {
+            let mut holder = holder.0.borrow_mut();
+            if holder.as_ref().is_none_or(|seat| seat.instance != hall.instance || seat.shared) {
+                *holder = hall.find_seat().map(std::boxed::Box::new);
+            } else if !hall.step_in(holder.as_ref().map_or(0, |seat| seat.index)) {
+                *holder = None;
+            }
+            CURRENT.set(holder.as_deref().map_or(ptr::null(), ptr::from_ref));
+            holder.is_some()
+        });
+        match seated {
+            Ok(true) => {
+                DEPTH.set(1);
+                return true;
+            }
+            // The heap closed for good while we stood at its door: look for another.
+            Ok(false) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// A guard over [`enter`], for the heap's owner.
+pub(crate) fn enter_guard<'heap>() -> Option<Inside<'heap>> {
+    enter().then_some(Inside { heap: PhantomData, thread: PhantomData })
+}
+
+fn leave() {
+    let depth = DEPTH.get();
+    DEPTH.set(depth.saturating_sub(1));
+    if depth != 1 {
+        return;
+    }
+    let seat = CURRENT.replace(ptr::null());
+    // SAFETY: this thread was inside until now, so its seat and the hall live.
+    if let Some(seat) = unsafe { seat.as_ref() } {
+        seat.hall.step_out(seat.index);
+        if seat.shared {
+            seat.hall.leave_commons();
+        }
+    }
+}
+
+/// True where this thread is inside.
+pub(crate) fn is_inside() -> bool {
+    DEPTH.try_with(Cell::get).unwrap_or(0) > 0
+}
+
+fn leave_for_good(seat: &Seat) {
+    if seat.shared {
+        return;
+    }
+    let hall = OPEN.load(Acquire);
+    // SAFETY: as in `enter`.
+    let Some(hall) = (unsafe { hall.as_ref() }) else { return };
+    if hall.instance == seat.instance && hall.step_in(seat.index) {
+        hall.pool().release_cpu(seat.cpu);
+        hall.step_out(seat.index);
+    }
+}
+
+impl Hall {
+    pub(crate) fn new(pool: Pool<BlockHost>) -> Self {
+        let nr = pool.geometry().max_cpus as usize;
+        // The first claim of a new or inherited pool always finds a slot.
+        let commons = pool.claim_cpu().map_or(0, |cpu| cpu.index());
+        Self {
+            pool: UnsafeCell::new(ManuallyDrop::new(pool)),
+            instance: INSTANCES.fetch_add(1, Relaxed),
+            doors: (0..nr).map(|_| Door(AtomicU32::new(0))).collect(),
+            closed: AtomicBool::new(false),
+            commons,
+            commons_taken: Mutex::new(false),
+            commons_free: Condvar::new(),
+            asymmetric: sys::register_membarrier(),
+            waiting: Mutex::new(()),
+            opened: Condvar::new(),
+        }
+    }
+
+    /// The pool. Only for threads that are inside, and for the owner, who closes the door before it retires the hall.
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> &Pool<BlockHost> {
+        // SAFETY: dropped by `retire` alone, when no such thread is left.
+        unsafe { &*self.pool.get() }
+    }
+
+    /// Opens the heap to this process's threads. An error where one is open already.
+    pub(crate) fn open(self: std::boxed::Box<Self>) -> Result<&'static Self, std::boxed::Box<Self>> {
+        let hall = std::boxed::Box::into_raw(self);
+        match OPEN.compare_exchange(ptr::null_mut(), hall, AcqRel, Acquire) {
+            // SAFETY: lives until `close`.
+            Ok(_) => Ok(unsafe { &*hall }),
+            // SAFETY: just made from a box, and nobody saw it.
+            Err(_) => Err(unsafe { std::boxed::Box::from_raw(hall) }),
+        }
+    }
+
+    /// Takes the heap away from the threads and drops the pool.
+    ///
+    /// # Safety
+    ///
+    /// - The door is closed, and is never opened again.
+    /// - The caller does not use the pool any more.
+    pub(crate) unsafe fn retire(&'static self) {
+        OPEN.store(ptr::null_mut(), SeqCst);
+        {
+            // Threads that wait at the door leave it: they look at OPEN again.
+            let _guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.opened.notify_all();
+        }
+        // SAFETY: with the door closed nobody is inside, and nobody gets in: `step_in` and `claim` look at `closed`
+        // before they touch the pool.
+        unsafe { ManuallyDrop::drop(&mut *self.pool.get()) };
+    }
+
+    /// Numbers this heap among those that the process has opened.
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    /// A seat for this thread, which is inside then; `None` where the heap is gone for good.
+    fn find_seat(&'static self) -> Option<Seat> {
+        match self.claim() {
+            Claim::Gone => return None,
+            Claim::Own(cpu) => {
+                return Some(Seat {
+                    hall: self,
+                    cpu,
+                    index: cpu.index(),
+                    instance: self.instance,
+                    shared: false,
+                });
+            }
+            Claim::Full => {}
+        }
+        let mut taken = self.commons_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken {
+            taken = self.commons_free.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *taken = true;
+        drop(taken);
+        if !self.step_in(self.commons) {
+            self.leave_commons();
+            return None;
+        }
+        let cpu = self.pool().cpu(self.commons);
+        Some(Seat { hall: self, cpu, index: self.commons, instance: self.instance, shared: true })
+    }
+
+    fn leave_commons(&self) {
+        *self.commons_taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.commons_free.notify_one();
+    }
+
+    /// Claims a CPU slot and steps in with it. Claiming writes to the heap, so it happens with the door held open.
+    fn claim(&'static self) -> Claim {
+        loop {
+            if !self.wait_while_closed() {
+                return Claim::Gone;
+            }
+            let guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.closed.load(SeqCst) {
+                continue;
+            }
+            // `close` takes the same lock to close, so the door stays open until the guard is dropped.
+            let Some(cpu) = self.pool().claim_cpu() else { return Claim::Full };
+            self.doors[cpu.index() as usize].0.store(1, SeqCst);
+            drop(guard);
+            return Claim::Own(cpu);
+        }
+    }
+
+    /// Goes through the door; false where the heap is gone for good.
+    #[inline]
+    fn step_in(&self, index: u32) -> bool {
+        let door = &self.doors[index as usize].0;
+        loop {
+            door.store(1, Relaxed);
+            if self.asymmetric {
+                compiler_fence(SeqCst)
+            } else {
+                fence(SeqCst)
+            }
+            if !self.closed.load(Acquire) {
+                return true;
+            }
+            door.store(0, Release);
+            if !self.wait_while_closed() {
+                return false;
+            }
+        }
+    }
+
+    #[inline]
+    fn step_out(&self, index: u32) {
+        self.doors[index as usize].0.store(0, Release);
+    }
+
+    /// Waits for the door to open; false where it never will, as the heap is gone.
+    fn wait_while_closed(&self) -> bool {
+        let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.closed.load(SeqCst) {
+            if !ptr::eq(OPEN.load(SeqCst), self) {
+                return false;
+            }
+            guard = self
+                .opened
+                .wait_timeout(guard, Duration::from_millis(20))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    fn everyone_sees(&self) {
+        if self.asymmetric { sys::membarrier() } else { fence(SeqCst) }
+    }
+
+    /// Closes the door and waits until everyone is out.
+    ///
+    /// # Errors
+    ///
+    /// After `timeout`, how many threads are inside still: the door is open again.
+    pub(crate) fn close(&self, timeout: Duration) -> Result<(), usize> {
+        {
+            let _guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.closed.store(true, SeqCst);
+        }
+        self.everyone_sees();
+        let deadline = Instant::now() + timeout;
+        let mut spins = 0u32;
+        for door in &self.doors {
+            while door.0.load(Acquire) != 0 {
+                spins += 1;
+                if spins < 1000 {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                if Instant::now() >= deadline {
+                    let inside = self.doors.iter().filter(|door| door.0.load(Relaxed) != 0).count();
+                    self.reopen();
+                    return Err(inside.max(1));
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the door again.
+    pub(crate) fn reopen(&self) {
+        let _guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(false, SeqCst);
+        self.opened.notify_all();
+    }
+}

@@ -1,0 +1,177 @@
+//! The pool's host: blocks of the heap's file, and the map that says which of them are preserved.
+//!
+//! A block is taken at the lowest free place, the file grows as far as needed, and the block is marked in the
+//! preserved-memory map before the pool knows of it. Given back, it is unmarked and its pages go back to the system.
+#![expect(unsafe_code, reason = "implements the host's promise over the mapped file")]
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use heirloom_slab::{Fault, Host};
+
+use super::map_pages::PreservedMap;
+use crate::backing::Backing;
+
+/// Blocks of a file.
+pub(crate) struct BlockHost {
+    backing: Arc<Backing>,
+    block_shift: u32,
+    first_block: u64,
+    state: Mutex<State>,
+    /// Misuses and damages that the pool reported.
+    nr_faults: AtomicU64,
+}
+
+struct State {
+    /// One bit a block behind `first_block`.
+    taken: Vec<u64>,
+    nr_blocks: u64,
+    /// No block below this one is free.
+    lowest: u64,
+    map: PreservedMap,
+}
+
+impl BlockHost {
+    /// Blocks of `backing` from `first_block` on, none of them taken yet.
+    pub(crate) fn new(backing: Arc<Backing>, block_shift: u32, first_block: u64, map: PreservedMap) -> Self {
+        let nr_blocks = (backing.reserved() - first_block) >> block_shift;
+        let taken = vec![0; nr_blocks.div_ceil(64) as usize];
+        let state = Mutex::new(State { taken, nr_blocks, lowest: 0, map });
+        Self { backing, block_shift, first_block, state, nr_faults: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn nr_faults(&self) -> u64 {
+        self.nr_faults.load(Relaxed)
+    }
+
+    /// After a crash: gives the pages of every block back that the pool does not have, and unmarks it.
+    pub(crate) fn drop_unknown_blocks(&self) {
+        let mut state = self.state();
+        let len = self.backing.len();
+        for index in 0..state.nr_blocks {
+            let offset = self.first_block + (index << self.block_shift);
+            if offset >= len {
+                break;
+            }
+            if !state.is_taken(index) {
+                self.backing.punch(offset, 1 << self.block_shift);
+                state.map.unmark(offset);
+            } else {
+                state.map.mark_again(offset);
+            }
+        }
+    }
+
+    /// Pages of the map.
+    pub(crate) fn nr_map_pages(&self) -> u64 {
+        self.state().map.nr_pages()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_of(&self, offset: u64) -> Option<u64> {
+        let within = offset.checked_sub(self.first_block)?;
+        let index = within >> self.block_shift;
+        (index << self.block_shift == within).then_some(index)
+    }
+}
+
+impl State {
+    fn is_taken(&self, index: u64) -> bool {
+        self.taken[(index / 64) as usize] >> (index % 64) & 1 == 1
+    }
+
+    fn set(&mut self, index: u64, taken: bool) {
+        let word = &mut self.taken[(index / 64) as usize];
+        if taken { *word |= 1 << (index % 64) } else { *word &= !(1 << (index % 64)) }
+    }
+
+    /// The lowest place with `nr` free blocks in a row.
+    fn find(&self, nr: u64) -> Option<u64> {
+        let mut start = self.lowest;
+        let mut at = start;
+        while at < self.nr_blocks {
+            if self.is_taken(at) {
+                start = at + 1;
+            } else if at + 1 - start == nr {
+                return Some(start);
+            }
+            at += 1;
+        }
+        None
+    }
+}
+
+// SAFETY: the backing stays mapped for as long as this lives; a block is taken once until it is given back, and its
+// pages are new ones (all zeros) after they were punched out.
+unsafe impl Host for BlockHost {
+    fn base(&self) -> NonNull<u8> {
+        self.backing.base()
+    }
+
+    fn take(&self, nr: u32) -> Option<u64> {
+        let mut state = self.state();
+        let start = state.find(nr.into())?;
+        let offset = self.first_block + (start << self.block_shift);
+        let end = offset + (u64::from(nr) << self.block_shift);
+        if end > self.backing.len() && self.backing.grow_to(end).is_err() {
+            return None;
+        }
+        for i in 0..u64::from(nr) {
+            if !state.map.mark(offset + (i << self.block_shift)) {
+                for done in 0..i {
+                    state.map.unmark(offset + (done << self.block_shift));
+                }
+                return None;
+            }
+        }
+        for i in 0..u64::from(nr) {
+            state.set(start + i, true);
+        }
+        if start == state.lowest {
+            state.lowest = start + u64::from(nr);
+        }
+        Some(offset)
+    }
+
+    fn give_back(&self, offset: u64, nr: u32) {
+        let Some(index) = self.index_of(offset) else { return };
+        let mut state = self.state();
+        self.backing.punch(offset, u64::from(nr) << self.block_shift);
+        for i in 0..u64::from(nr) {
+            state.map.unmark(offset + (i << self.block_shift));
+            state.set(index + i, false);
+        }
+        state.lowest = state.lowest.min(index);
+    }
+
+    fn adopt(&self, offset: u64, nr: u32) -> bool {
+        let Some(index) = self.index_of(offset) else { return false };
+        let mut state = self.state();
+        let end = index.checked_add(nr.into());
+        let fits = end.is_some_and(|end| end <= state.nr_blocks)
+            && offset + (u64::from(nr) << self.block_shift) <= self.backing.len();
+        let is_ours = |index: u64| {
+            !state.is_taken(index) && state.map.contains(self.first_block + (index << self.block_shift))
+        };
+        if !fits || !(index..index + u64::from(nr)).all(is_ours) {
+            return false;
+        }
+        for index in index..index + u64::from(nr) {
+            state.set(index, true);
+        }
+        true
+    }
+
+    fn pause(&self) {
+        std::thread::yield_now();
+    }
+
+    fn report(&self, fault: Fault) {
+        self.nr_faults.fetch_add(1, Relaxed);
+        eprintln!("heirloom: {fault}");
+    }
+}

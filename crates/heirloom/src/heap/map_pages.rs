@@ -1,0 +1,145 @@
+//! The preserved-memory map of the heap's file: its pages lie in the file too, its addresses are file offsets.
+#![expect(unsafe_code, reason = "reads and writes map pages in the mapped file")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use heirloom_abi::heap::Region;
+use heirloom_abi::kho::radix::{
+    Frame, Limits, MapError, NODE_WORDS, Order, PAGE_BYTES, Pages, PagesMut, RadixMap,
+};
+
+use crate::backing::Backing;
+
+/// The map with its pages.
+pub(crate) struct PreservedMap {
+    map: RadixMap,
+    pages: FilePages,
+    order: Order,
+}
+
+struct FilePages {
+    backing: Arc<Backing>,
+    region: Region,
+    nr_used: u64,
+}
+
+impl PreservedMap {
+    /// An empty map in a region of zeroed pages; `None` where the region has no page.
+    pub(crate) fn create(backing: Arc<Backing>, region: Region, block_shift: u32) -> Option<Self> {
+        let mut pages = FilePages { backing, region, nr_used: 0 };
+        let map = RadixMap::create(&mut pages).ok()?;
+        Some(Self { map, pages, order: order_of(block_shift)? })
+    }
+
+    /// The map that the predecessor left, every node and every mark of it checked. Nothing is written.
+    pub(crate) fn open(
+        backing: Arc<Backing>,
+        region: Region,
+        block_shift: u32,
+        root: u64,
+    ) -> Result<Self, MapError> {
+        let mut pages = FilePages { backing, region, nr_used: region.bytes / PAGE_BYTES };
+        let reserved = pages.backing.reserved();
+        let limits = Limits {
+            nodes: region.offset..region.offset + region.bytes,
+            max_nodes: region.bytes / PAGE_BYTES,
+            ..Limits::within(0..reserved)
+        };
+        let mut seen = vec![false; (region.bytes / PAGE_BYTES) as usize];
+        let (map, _) = RadixMap::open(&pages, root, &limits, |node| {
+            let index = node.checked_sub(region.offset).map(|at| (at / PAGE_BYTES) as usize);
+            index.and_then(|index| seen.get_mut(index)).is_some_and(|seen| !std::mem::replace(seen, true))
+        })?;
+        pages.nr_used = seen.iter().rposition(|&seen| seen).map_or(0, |last| last as u64 + 1);
+        let order = order_of(block_shift).ok_or(MapError::ZeroRoot { root })?;
+        Ok(Self { map, pages, order })
+    }
+
+    /// Address of the root page.
+    pub(crate) fn root(&self) -> u64 {
+        self.map.root()
+    }
+
+    /// Marks the block at `offset`; false where no page is left for a node, or the block is marked.
+    pub(crate) fn mark(&mut self, offset: u64) -> bool {
+        self.frame(offset).is_some_and(|frame| self.map.mark(&mut self.pages, frame).is_ok())
+    }
+
+    /// Marks it if it is not.
+    pub(crate) fn mark_again(&mut self, offset: u64) {
+        if !self.contains(offset) {
+            self.mark(offset);
+        }
+    }
+
+    /// Takes the mark back, if there is one.
+    pub(crate) fn unmark(&mut self, offset: u64) {
+        if let Some(frame) = self.frame(offset) {
+            // A mark that is not there is what is wanted.
+            let _ = self.map.unmark(&mut self.pages, frame);
+        }
+    }
+
+    /// True where the block is marked.
+    pub(crate) fn contains(&self, offset: u64) -> bool {
+        self.frame(offset).is_some_and(|frame| self.map.contains(&self.pages, frame).unwrap_or(false))
+    }
+
+    /// Pages that hold nodes.
+    pub(crate) fn nr_pages(&self) -> u64 {
+        self.pages.nr_used
+    }
+
+    fn frame(&self, offset: u64) -> Option<Frame> {
+        Frame::new(offset, self.order).ok()
+    }
+}
+
+fn order_of(block_shift: u32) -> Option<Order> {
+    Order::new(block_shift.checked_sub(PAGE_BYTES.trailing_zeros())?)
+}
+
+/// Pages that a map needs to mark every block of `reserved` bytes: a leaf for each 32,768 blocks, and a path to it.
+pub(crate) fn pages_needed(reserved: u64, block_shift: u32) -> u64 {
+    let leaves = (reserved >> block_shift).div_ceil(32_768) + 1;
+    // Five levels above the leaves; 512 children each.
+    leaves + (0..5).map(|level| leaves.div_ceil(512u64.pow(level + 1)) + 1).sum::<u64>()
+}
+
+impl FilePages {
+    fn word(&self, phys: u64, index: usize) -> Option<&AtomicU64> {
+        let at = phys.checked_sub(self.region.offset)?;
+        if !at.is_multiple_of(PAGE_BYTES) || at >= self.region.bytes || index >= NODE_WORDS {
+            return None;
+        }
+        // SAFETY: the region lies in the mapped file, the page in the region, the word in the page; all is aligned.
+        Some(unsafe { &*self.backing.base().as_ptr().add(phys as usize).cast::<AtomicU64>().add(index) })
+    }
+}
+
+impl Pages for FilePages {
+    fn load(&self, phys: u64, index: usize) -> Option<u64> {
+        Some(self.word(phys, index)?.load(Relaxed))
+    }
+}
+
+impl PagesMut for FilePages {
+    fn store(&mut self, phys: u64, index: usize, value: u64) -> Option<()> {
+        self.word(phys, index)?.store(value, Relaxed);
+        Some(())
+    }
+
+    fn allocate(&mut self) -> Option<u64> {
+        let phys = self.region.offset + self.nr_used * PAGE_BYTES;
+        if self.nr_used >= self.region.bytes / PAGE_BYTES {
+            return None;
+        }
+        self.nr_used += 1;
+        // A page that a killed owner had begun to use, or that a foreign hand wrote on.
+        for index in 0..NODE_WORDS {
+            self.store(phys, index, 0)?;
+        }
+        Some(phys)
+    }
+}

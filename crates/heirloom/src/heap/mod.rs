@@ -1,0 +1,281 @@
+//! The heap: objects in a file that one generation of a program hands, in place, to the next.
+//!
+//! ```text
+//!             enter                     allocate
+//! thread ---> door ---> Inside     alloc::pool ---> heirloom_slab::Pool ---> host: blocks of the file, map
+//!              |                                                                |
+//! hand_over ---+-- freeze ... claim                    header: who owns it -- backing: memfd or file, mapped
+//! ```
+//!
+//! - `layout`: where the parts lie. `tree`: the page that names them. `open`: create, inherit, recover. `host`: blocks for the pool. `map_pages`: the map.
+//! - `door`: who is inside. `roots`: named objects. `hand_over`: the owner's side of a hand-over.
+//!
+//! # Invariants
+//!
+//! - *one*: a process has at most one heap open, and a heap one owner.
+//! - *outside*: while the door is closed no thread allocates, frees or holds an [`Inside`].
+//! - *last*: a new heap's header, an inherited heap's claim and a new root are each one last store.
+#![expect(unsafe_code, reason = "retires the open heap")]
+
+mod bytes;
+pub(crate) mod door;
+mod hand_over;
+mod host;
+mod layout;
+mod map_pages;
+mod open;
+mod options;
+pub(crate) mod roots;
+mod stats;
+pub(crate) mod tree;
+
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use heirloom_abi::heap::{Flags, HeaderError, Phase};
+use heirloom_abi::kho::radix::MapError;
+use heirloom_abi::pool::GeometryError;
+use heirloom_slab::{FormatError, RestoreError};
+
+pub use door::Inside;
+pub use options::{Options, Scrub};
+pub use stats::{Broken, Origin, Scan, Stats};
+
+use crate::backing::{Backing, BackingError};
+use crate::channel::IncomingError;
+use crate::note::CandidateError;
+use door::Hall;
+use layout::Layout;
+use roots::RootError;
+
+/// A heap, open in this process.
+///
+/// Dropping it closes it: a heap in a file can be opened again, one in a memfd is gone if it was not handed over.
+pub struct Heap {
+    hall: &'static Hall,
+    backing: Arc<Backing>,
+    layout: Layout,
+    options: Options,
+    origin: Origin,
+    generation: u32,
+    freeze_us: u64,
+    frozen_ns: u64,
+    restore_us: u64,
+    /// Where a heap file that could not be taken over was moved to.
+    set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// Held by whoever closes the door.
+    closing: Mutex<()>,
+    /// CPU slots that were in use when the heap was frozen.
+    live_cpus: Mutex<Vec<bool>>,
+    gone: AtomicBool,
+}
+
+/// Why a heap was not opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeapError {
+    /// The options contradict themselves or the format.
+    #[error("heap options: {0}")]
+    Geometry(#[from] GeometryError),
+    /// The pool could not be laid out.
+    #[error("heap options: {0}")]
+    Format(#[from] FormatError),
+    /// The block size is no power of two within 64 KiB to 1 GiB.
+    #[error("block size of {0} bytes is no power of two from 64 KiB to 1 GiB")]
+    BlockSize(u64),
+    /// The name is empty, too long or has a NUL.
+    #[error("heap name {0:?} is not 1 to 63 bytes without a NUL")]
+    Name(std::string::String),
+    /// The file or the mapping.
+    #[error(transparent)]
+    Backing(#[from] BackingError),
+    /// The header is not one that this program can go on with.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The handover tree does not say what the header says.
+    #[error("handover tree: {0}")]
+    Tree(std::string::String),
+    /// The map of preserved blocks is broken.
+    #[error("preserved-memory map: {0}")]
+    Map(#[from] MapError),
+    /// The pool's records are broken.
+    #[error("pool: {0}")]
+    Pool(#[from] RestoreError),
+    /// The roots are broken.
+    #[error("roots: {0}")]
+    Roots(#[from] RootError),
+    /// This program does not have the types that the heap holds.
+    #[error("this program cannot inherit the heap: {0}")]
+    Types(#[from] CandidateError),
+    /// The hand-over to this process was called off.
+    #[error("hand-over: {0}")]
+    HandOver(#[from] IncomingError),
+    /// A seal does not agree, or a record contradicts another.
+    #[error("heap is damaged: {0}")]
+    Broken(#[from] Broken),
+    /// A heap is open in this process already.
+    #[error("a heap is open in this process already")]
+    AlreadyOpen,
+    /// The operator set it aside.
+    #[error("the heap was set aside by `heirloom clear`")]
+    SetAside,
+    /// The system gave no random bytes, or refused to rename a file.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+impl Heap {
+    /// Opens the heap that a predecessor hands to this process; else the one in the options' file; else a new one.
+    /// [`Heap::origin`] says which it was.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError`]; a heap that cannot be inherited is left as it is, for another program or for a look at it.
+    pub fn inherit_or_create(name: &str, options: Options) -> Result<Self, HeapError> {
+        open::inherit_or_create(name, options)
+    }
+
+    /// Lets this thread in. While the guard lives no hand-over can begin.
+    pub fn enter(&self) -> Inside<'_> {
+        match door::enter_guard() {
+            Some(inside) => inside,
+            // The thread is ending (its thread-locals are gone), or the heap was handed over: nothing may run on.
+            None => panic!("the heap cannot be entered: this thread is ending, or the heap is gone"),
+        }
+    }
+
+    /// This generation, counted from 1.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Where the heap came from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The file that [`Options::cold_start`] moved out of the way, and why, if it did.
+    pub fn set_aside(&self) -> Option<(&std::path::Path, &str)> {
+        self.set_aside.as_ref().map(|(path, reason)| (path.as_path(), reason.as_str()))
+    }
+
+    /// Figures of the heap and of the hand-over that brought it.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            generation: self.generation,
+            freeze_us: self.freeze_us,
+            restore_us: self.restore_us,
+            frozen_ns: self.frozen_ns,
+            file_bytes: self.backing.len(),
+            size_limit: self.layout.reserved,
+            metadata_bytes: self.records_bytes(),
+            huge_pages: self.backing.notes().huge_pages == Some(true),
+            faults: self.hall.pool().host().nr_faults(),
+        }
+    }
+
+    /// Checks every record of the heap. Closes the door for the time it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`].
+    pub fn check(&self) -> Result<(), Broken> {
+        self.walk(false).map(drop)
+    }
+
+    /// Checks every record, reads every free byte, and sums up. Closes the door for the time it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`].
+    pub fn scan(&self) -> Result<Scan, Broken> {
+        self.walk(true)
+    }
+
+    fn walk(&self, scan: bool) -> Result<Scan, Broken> {
+        let _closing = self.close_door(self.options.door_timeout).map_err(|_| Broken::Inside)?;
+        let pool = self.hall.pool();
+        pool.freeze(false);
+        let found = check_pool(pool, scan);
+        pool.thaw();
+        self.hall.reopen();
+        found.map(|tally| Scan::new(&tally, self.records_bytes()))
+    }
+
+    /// Closes the door; else says how many threads stayed inside. The caller opens it again.
+    fn close_door(&self, timeout: Duration) -> Result<std::sync::MutexGuard<'_, ()>, usize> {
+        if door::is_inside() {
+            return Err(1);
+        }
+        let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.gone.load(Acquire) {
+            return Err(0);
+        }
+        self.hall.close(timeout).map(|()| closing)
+    }
+
+    fn records_bytes(&self) -> u64 {
+        let pool = self.hall.pool();
+        let geometry = pool.geometry();
+        let tables = geometry.block_offset(pool.nr_block_entries());
+        let cpus = u64::from(pool.nr_cpu_slots()) * geometry.cpu_bytes();
+        let map = pool.host().nr_map_pages() * 4096;
+        2 * 4096 + map + self.layout.roots.bytes + (tables + cpus).next_multiple_of(4096)
+    }
+
+    /// Freezes the pool and writes that it is; the door is closed.
+    fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
+        self.hall.pool().freeze(seal);
+        let mut state = self.backing.read_header()?.state;
+        state.phase = Phase::Frozen;
+        state.flags = if seal { Flags::CLEAN.with(Flags::SEALED) } else { Flags::CLEAN };
+        state.frozen_ns = since_ns;
+        state.last_operation_ns = since_ns;
+        state.freeze_us = crate::sys::clock_monotonic_ns().saturating_sub(since_ns) / 1000;
+        state.file_bytes = self.backing.len();
+        self.backing.write_state(&state)
+    }
+
+    fn reopen_as_owner(&self) -> Result<(), HeaderError> {
+        let state = open::running(&self.backing, self.generation)?;
+        self.backing.write_state(&state)?;
+        self.hall.reopen();
+        Ok(())
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        let now = crate::sys::clock_monotonic_ns();
+        let closed = self.close_door(self.options.door_timeout).is_ok();
+        if closed {
+            let seal = self.options.seal.unwrap_or(self.options.file.is_some());
+            // A header that cannot be written leaves `Running`: the next owner recovers.
+            let _ = self.close_up(seal, now);
+            roots::forget_all(self.hall.instance());
+            // SAFETY: the door was closed above and stays so; the pool is not used below.
+            unsafe { self.hall.retire() };
+        } else if !self.gone.load(Acquire) {
+            eprintln!(
+                "heirloom: the heap was dropped while a thread is inside; it stays open until the process ends"
+            );
+        }
+    }
+}
+
+/// Checks every record of a pool whose door is closed.
+pub(crate) fn check_pool(
+    pool: &heirloom_slab::Pool<host::BlockHost>,
+    scan: bool,
+) -> Result<heirloom_abi::pool::Tally, Broken> {
+    let (mut first, mut nr) = (None, 0u64);
+    let tally = pool.check(scan, |broken| {
+        first.get_or_insert(broken);
+        nr += 1;
+    });
+    match first {
+        None => Ok(tally),
+        Some(first) => Err(Broken::Pool { first, more: nr - 1 }),
+    }
+}

@@ -1,0 +1,96 @@
+//! What a heap is to be, and where it is to live.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use heirloom_slab::Scrub;
+
+/// Options of a heap. What concerns its layout (size limit, block size, scrub) counts when the heap is created; an
+/// inherited heap keeps what it was created with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) size_limit: Option<u64>,
+    pub(crate) block_size: u64,
+    pub(crate) huge_pages: bool,
+    pub(crate) scrub: Scrub,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) door_timeout: Duration,
+    pub(crate) seal: Option<bool>,
+    pub(crate) cold_start: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            size_limit: None,
+            block_size: 2 << 20,
+            huge_pages: false,
+            scrub: Scrub::OnFree,
+            file: None,
+            door_timeout: Duration::from_secs(10),
+            seal: None,
+            cold_start: false,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults: as large as the machine's memory, 2 MiB blocks, ordinary pages, zeroed on free, in a memfd.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the heap grow to at most this many bytes (rounded up to whole blocks, records included). Only what is in
+    /// use takes memory. Above it, allocations fail and can be handled.
+    pub fn size_limit(mut self, bytes: u64) -> Self {
+        self.size_limit = Some(bytes);
+        self
+    }
+
+    /// Sets the unit in which the heap takes memory: a power of two, 64 KiB to 1 GiB; the default is 2 MiB.
+    pub fn block_size(mut self, bytes: u64) -> Self {
+        self.block_size = bytes;
+        self
+    }
+
+    /// Asks the system for huge pages. Where it does not offer them for shared memory this has no effect, and
+    /// [`crate::Stats::huge_pages`] says so.
+    pub fn huge_pages(mut self, wanted: bool) -> Self {
+        self.huge_pages = wanted;
+        self
+    }
+
+    /// Chooses when free memory is zeroed. It always is before a hand-over.
+    pub fn scrub(mut self, scrub: Scrub) -> Self {
+        self.scrub = scrub;
+        self
+    }
+
+    /// Keeps the heap in a file, on tmpfs for speed, so that it also lives through a restart and through a crash of
+    /// this program.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// How long a hand-over waits for threads that are inside the heap; the default is 10 s.
+    pub fn door_timeout(mut self, timeout: Duration) -> Self {
+        self.door_timeout = timeout;
+        self
+    }
+
+    /// Whether closing the heap writes a checksum for every slab, and opening it compares them all. The default is yes
+    /// for a file and no for a hand-over between two living processes.
+    pub fn seal(mut self, seal: bool) -> Self {
+        self.seal = Some(seal);
+        self
+    }
+
+    /// Lets the program start with a new heap where the one in the file cannot be taken over (damaged, of another version,
+    /// of other types): the old file is renamed, never deleted, and [`crate::Heap::set_aside`] tells its new name. A heap
+    /// that another program owns is not touched. The default is to refuse.
+    pub fn cold_start(mut self, allowed: bool) -> Self {
+        self.cold_start = allowed;
+        self
+    }
+}

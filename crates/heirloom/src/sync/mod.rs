@@ -1,0 +1,32 @@
+//! Locks that lie in the heap and outlive their holders.
+//!
+//! A lock word names the generation of its holder. Threads do not survive their process, so a lock that an earlier
+//! generation left taken is free; and as its holder was stopped at some instruction, it is poisoned too. A panic
+//! poisons a lock as it does in std, but locking does not return a `Result`: data that must not be trusted after a
+//! panic is asked for with `is_poisoned`, which a program does at its start, root by root.
+//!
+//! ```text
+//!           lock (one compare-and-swap)
+//!   free  ------------------------------>  held by this generation
+//!     ^                                       |              |
+//!     |            unlock                     |              | the process ends
+//!     +---------------------------------------+              v
+//!     |                                       held by an earlier generation
+//!     |  lock: free, and poisoned                            |
+//!     +------------------------------------------------------+
+//! ```
+//!
+//! Waiting threads sleep on the word by futex. Nobody is served in order.
+
+mod futex;
+mod mutex;
+mod rwlock;
+
+pub use mutex::{Mutex, MutexGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Version of the layout of [`Mutex`].
+pub const MUTEX_FORMAT_VERSION: u32 = 1;
+
+/// Version of the layout of [`RwLock`].
+pub const RWLOCK_FORMAT_VERSION: u32 = 1;
