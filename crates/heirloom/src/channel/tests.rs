@@ -404,7 +404,7 @@ fn a_program_that_cannot_start_changes_nothing() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(std::env::current_dir().unwrap(), here);
     // And then it can still be handed over.
-    attempt(&fake, "serve").unwrap();
+    let _handed = attempt(&fake, "serve").unwrap();
 }
 
 #[test]
