@@ -8,7 +8,10 @@
 
 pub mod fdt;
 pub mod metadata;
+pub mod note;
 pub mod radix;
+pub mod roots;
+pub mod types;
 
 /// A reader and what to feed it.
 pub struct Target {
@@ -24,5 +27,8 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "fdt", run: fdt::run, seeds: fdt::seeds },
     Target { name: "metadata", run: metadata::run, seeds: metadata::seeds },
+    Target { name: "note", run: note::run, seeds: note::seeds },
     Target { name: "radix", run: radix::run, seeds: radix::seeds },
+    Target { name: "roots", run: roots::run, seeds: roots::seeds },
+    Target { name: "types", run: types::run, seeds: types::seeds },
 ];
