@@ -266,6 +266,7 @@ impl fmt::Display for Ended {
 /// A process that this one has started. It is named by a pidfd, so that neither a signal nor a wait can meet another
 /// process of the same number.
 pub(crate) struct Child {
+    #[cfg(test)]
     pid: Pid,
     pidfd: OwnedFd,
 }
@@ -295,7 +296,11 @@ impl Child {
         check_code(failed)?;
         let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
         match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self { pid, pidfd }),
+            Ok(pidfd) => Ok(Self {
+                #[cfg(test)]
+                pid,
+                pidfd,
+            }),
             Err(error) => {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
                 let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
@@ -304,6 +309,7 @@ impl Child {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_pid().cast_unsigned()
     }

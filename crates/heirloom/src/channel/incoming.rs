@@ -89,6 +89,7 @@ impl Incoming {
     }
 
     /// The predecessor's process id; through `exec`, this process's own.
+    #[cfg(test)]
     pub(crate) fn predecessor(&self) -> u32 {
         self.ticket.from
     }

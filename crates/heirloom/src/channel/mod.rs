@@ -130,7 +130,8 @@ pub(crate) trait Incumbent {
 #[derive(Debug)]
 #[must_use = "the heap belongs to another process now"]
 pub(crate) struct Handed {
-    /// The new owner.
+    /// The new owner's process id.
+    #[cfg(test)]
     pub(crate) pid: u32,
 }
 
