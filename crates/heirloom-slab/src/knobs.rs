@@ -1,12 +1,19 @@
-//! Test-only knobs: a crash test widens each multi-step window so that a kill lands there often, and swaps one
-//! order to see that the test would notice. Without the feature `knobs` all of this is nothing.
+//! Test-only knobs: a crash test widens each multi-step window so that a kill lands there often, stops between any two
+//! stores, and swaps one order to see that the test would notice. Without the feature `knobs` all of this is nothing.
 
-/// Stands in each window between two steps that a kill may cut apart.
+/// Stands in each window between two steps that a kill may cut apart, and keeps them in order.
 #[inline(always)]
 pub(crate) fn window() {
     crate::sync::commit();
     #[cfg(feature = "knobs")]
     imp::window();
+}
+
+/// Called after each change of an atomic.
+#[cfg(all(feature = "knobs", not(loom)))]
+#[inline(always)]
+pub(crate) fn step() {
+    imp::step();
 }
 
 /// True where a test asked for the order that loses objects (see [`crate::slab`], the trap).
@@ -19,14 +26,21 @@ pub(crate) fn wrong_order() -> bool {
 }
 
 #[cfg(feature = "knobs")]
-pub use imp::{set_window, set_wrong_order};
+pub use imp::{clear_hook, set_hook, set_window, set_wrong_order};
 
 #[cfg(feature = "knobs")]
 mod imp {
+    use core::cell::{Cell, RefCell};
     use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::boxed::Box;
 
     static SPINS: AtomicU32 = AtomicU32::new(0);
     static WRONG: AtomicBool = AtomicBool::new(false);
+
+    std::thread_local! {
+        static IS_HOOKED: Cell<bool> = const { Cell::new(false) };
+        static HOOK: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
+    }
 
     /// Spins this often in every window.
     pub fn set_window(spins: u32) {
@@ -38,10 +52,40 @@ mod imp {
         WRONG.store(wrong, Ordering::Relaxed);
     }
 
+    /// Calls `hook` after each change that this thread makes to an atomic, and in each window. While it runs it is not called,
+    /// and may set another one for what it does itself.
+    pub fn set_hook(hook: impl FnMut() + 'static) {
+        HOOK.set(Some(Box::new(hook)));
+        IS_HOOKED.set(true);
+    }
+
+    /// Takes this thread's hook back.
+    pub fn clear_hook() {
+        IS_HOOKED.set(false);
+        HOOK.set(None);
+    }
+
     pub(crate) fn window() {
         for _ in 0..SPINS.load(Ordering::Relaxed) {
             core::hint::spin_loop();
         }
+        step();
+    }
+
+    #[inline(always)]
+    pub(crate) fn step() {
+        if IS_HOOKED.get() {
+            call_hook();
+        }
+    }
+
+    #[cold]
+    fn call_hook() {
+        IS_HOOKED.set(false);
+        let Some(mut hook) = HOOK.take() else { return };
+        hook();
+        HOOK.set(Some(hook));
+        IS_HOOKED.set(true);
     }
 
     pub(crate) fn wrong_order() -> bool {

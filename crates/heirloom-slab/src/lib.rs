@@ -6,7 +6,7 @@
 //! Read in this order: [`size_class`], `slab` (bitmaps, and the trap), `cpu` (magazines), [`pool`].
 #![no_std]
 
-#[cfg(any(test, loom))]
+#[cfg(any(test, loom, feature = "knobs"))]
 extern crate std;
 
 mod sync;
@@ -31,5 +31,5 @@ pub mod models;
 pub use cpu::Cpu;
 pub use host::{Fault, Host};
 #[cfg(feature = "knobs")]
-pub use knobs::{set_window, set_wrong_order};
+pub use knobs::{clear_hook, set_hook, set_window, set_wrong_order};
 pub use pool::{CacheId, Config, FormatError, OutOfMemory, Pool, RestoreError, Scrub};

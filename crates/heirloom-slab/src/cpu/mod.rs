@@ -65,15 +65,15 @@ impl<'a> Cpu<'a> {
         Accumulator { slab: &self.slot.out_slab, word: &self.slot.out_word, mask: &self.slot.out_mask }
     }
 
-    /// Makes the slot one that lists nothing, in use by nobody.
-    pub(crate) fn reset(&self) {
+    /// Makes the slot and its first `nr_caches` caches such that they list nothing and are in use by nobody.
+    pub(crate) fn reset(&self, nr_caches: usize) {
         let slot = self.slot;
         for word in [&slot.out_mask, &slot.out_slab, &slot.out_word, &slot.placed, &slot.place, &slot.tag] {
             word.store(0, Relaxed);
         }
         slot.nr_spill.store(0, Relaxed);
         slot.lock.store(0, Relaxed);
-        self.caches.iter().for_each(CpuCache::reset);
+        self.caches.iter().take(nr_caches).for_each(CpuCache::reset);
     }
 
     pub(crate) fn lock(self, pause: impl Fn()) -> Locked<'a> {

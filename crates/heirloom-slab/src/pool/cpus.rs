@@ -24,7 +24,7 @@ impl<H: Host> Pool<H> {
         let record = self.arena.record();
         if index == nr {
             // Nobody had it yet, and no checksum covers it: what stands there is not to be trusted.
-            cpu.reset();
+            cpu.reset(self.nr_caches());
         }
         for (cache, shared) in cpu.caches.iter().zip(self.arena.caches()).take(self.nr_caches()) {
             cache.capacity.store(shared.magazine.load(Relaxed), Relaxed);

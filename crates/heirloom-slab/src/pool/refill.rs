@@ -4,7 +4,7 @@ use super::{OutOfMemory, Pool};
 use crate::cpu::{Cpu, CpuCache, Locked};
 use crate::host::Host;
 use crate::slab::Slab;
-use crate::sync::{self, AtomicU64, Ordering::*};
+use crate::sync::{self, Ordering::*};
 
 impl<H: Host> Pool<H> {
     /// Refills the magazine and takes a slot from it.
@@ -20,7 +20,7 @@ impl<H: Host> Pool<H> {
     /// leaves the free lists: after a kill at any instruction either the place holds the object, or recovery
     /// gives the slot back.
     ///
-    /// `place_offset` is the place's own offset in the pool's memory.
+    /// `place_offset` is the place's own offset in the pool's memory. The place holds no address of a slot that was given back.
     ///
     /// # Errors
     ///
@@ -29,7 +29,7 @@ impl<H: Host> Pool<H> {
         &self,
         cpu: Cpu<'_>,
         cache: usize,
-        place: &AtomicU64,
+        place: &core::sync::atomic::AtomicU64,
         place_offset: u64,
     ) -> Result<u64, OutOfMemory> {
         let magazine = &cpu.caches[cache];

@@ -135,8 +135,8 @@ impl<H: Host> Pool<H> {
     /// Makes every slab one without an owner, and opens the pool for use.
     pub(super) fn take_over(&self) {
         for index in 0..self.nr_cpus() {
-            // All of it: no checksum covers a CPU slot, and whatever it listed is in the bitmaps.
-            self.arena.cpu(index).reset();
+            // No checksum covers a CPU slot, and whatever it listed is in the bitmaps.
+            self.arena.cpu(index).reset(self.nr_caches());
         }
         for cache in &self.arena.caches()[..self.nr_caches()] {
             cache.orphan_stamp.fetch_add(1, Relaxed);

@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(unsafe_code, reason = "a host is a promise about memory")]
 
+pub(crate) mod cut;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
@@ -13,14 +15,14 @@ use std::sync::{Arc, Mutex};
 use heirloom_abi::pool::Geometry;
 use heirloom_slab::{Config, Cpu, Fault, Host, Pool, Scrub};
 
-pub struct Region {
+pub(crate) struct Region {
     base: NonNull<u8>,
     layout: Layout,
     geometry: Geometry,
     first: usize,
     taken: Mutex<Vec<bool>>,
-    pub faults: Mutex<Vec<Fault>>,
-    pub limit: Mutex<usize>,
+    pub(crate) faults: Mutex<Vec<Fault>>,
+    pub(crate) limit: Mutex<usize>,
 }
 
 // SAFETY: the memory is the region's own and is handed out by blocks.
@@ -36,10 +38,10 @@ impl Drop for Region {
 }
 
 #[derive(Clone)]
-pub struct TestHost(pub Arc<Region>);
+pub(crate) struct TestHost(pub(crate) Arc<Region>);
 
 impl TestHost {
-    pub fn new(geometry: Geometry, nr_blocks: usize) -> Self {
+    pub(crate) fn new(geometry: Geometry, nr_blocks: usize) -> Self {
         let block = geometry.block_bytes() as usize;
         let first = (geometry.control_bytes() as usize).div_ceil(block);
         let layout = Layout::from_size_align((first + nr_blocks) * block, block).unwrap();
@@ -57,16 +59,24 @@ impl TestHost {
     }
 
     /// The same memory seen by a successor, which knows of no block yet.
-    pub fn successor(&self) -> Self {
+    pub(crate) fn successor(&self) -> Self {
         self.0.taken.lock().unwrap().fill(false);
         self.clone()
     }
 
-    pub fn nr_taken(&self) -> usize {
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.0.geometry
+    }
+
+    pub(crate) fn nr_blocks(&self) -> usize {
+        self.0.taken.lock().unwrap().len()
+    }
+
+    pub(crate) fn nr_taken(&self) -> usize {
         self.0.taken.lock().unwrap().iter().filter(|&&taken| taken).count()
     }
 
-    pub fn control_bytes(&self) -> u64 {
+    pub(crate) fn control_bytes(&self) -> u64 {
         self.0.first as u64 * self.0.geometry.block_bytes()
     }
 
@@ -75,8 +85,8 @@ impl TestHost {
     /// # Safety
     ///
     /// No pool works on the memory meanwhile.
-    #[allow(clippy::mut_from_ref, reason = "raw memory")]
-    pub unsafe fn bytes(&self) -> &mut [u8] {
+    #[expect(clippy::mut_from_ref, reason = "raw memory")]
+    pub(crate) unsafe fn bytes(&self) -> &mut [u8] {
         // SAFETY: the region is initialised, and by the caller's promise ours alone.
         unsafe { std::slice::from_raw_parts_mut(self.0.base.as_ptr(), self.0.layout.size()) }
     }
@@ -128,31 +138,31 @@ unsafe impl Host for TestHost {
     }
 }
 
-pub fn geometry() -> Geometry {
+pub(crate) fn geometry() -> Geometry {
     Geometry::new(16, 32, 4, 64).unwrap()
 }
 
-pub fn new_pool(geometry: Geometry, nr_blocks: usize, scrub: Scrub) -> (TestHost, Pool<TestHost>) {
+pub(crate) fn new_pool(geometry: Geometry, nr_blocks: usize, scrub: Scrub) -> (TestHost, Pool<TestHost>) {
     let host = TestHost::new(geometry, nr_blocks);
     // SAFETY: the region starts with a zeroed control area.
     let pool = unsafe { Pool::format(host.clone(), 0, Config { geometry, scrub, pool_id: 7 }) }.unwrap();
     (host, pool)
 }
 
-pub fn restore(host: &TestHost) -> Pool<TestHost> {
+pub(crate) fn restore(host: &TestHost) -> Pool<TestHost> {
     // SAFETY: the former pool is not used any more.
     unsafe { Pool::restore(host.successor(), 0, host.control_bytes()) }.unwrap()
 }
 
 /// An object of the model: where it is, how large, and what it is filled with.
 #[derive(Clone, Copy, Debug)]
-pub struct Object {
-    pub offset: u64,
-    pub size: usize,
-    pub mark: u8,
+pub(crate) struct Object {
+    pub(crate) offset: u64,
+    pub(crate) size: usize,
+    pub(crate) mark: u8,
 }
 
-pub fn alloc(pool: &Pool<TestHost>, cpu: Cpu<'_>, size: usize, mark: u8) -> Option<Object> {
+pub(crate) fn alloc(pool: &Pool<TestHost>, cpu: Cpu<'_>, size: usize, mark: u8) -> Option<Object> {
     let offset = match pool.cache_for(size, 16) {
         Some(cache) => pool.alloc(cpu, cache).ok()?,
         None => pool.alloc_large(size as u64).ok()?,
@@ -169,14 +179,14 @@ pub fn alloc(pool: &Pool<TestHost>, cpu: Cpu<'_>, size: usize, mark: u8) -> Opti
     Some(Object { offset, size, mark })
 }
 
-pub fn verify(pool: &Pool<TestHost>, object: Object) {
+pub(crate) fn verify(pool: &Pool<TestHost>, object: Object) {
     let at = pool.address(object.offset);
     // SAFETY: the object is ours.
     let whole = unsafe { (0..object.size).all(|i| at.add(i).read() == object.mark) };
     assert!(whole, "an object keeps its bytes: {object:?}");
 }
 
-pub fn free(pool: &Pool<TestHost>, cpu: Cpu<'_>, object: Object) {
+pub(crate) fn free(pool: &Pool<TestHost>, cpu: Cpu<'_>, object: Object) {
     verify(pool, object);
     // SAFETY: the object is ours, and nothing was written beyond its size.
     unsafe {
@@ -188,6 +198,6 @@ pub fn free(pool: &Pool<TestHost>, cpu: Cpu<'_>, object: Object) {
 }
 
 /// Runs every check; nothing may be broken.
-pub fn check(pool: &Pool<TestHost>, scan: bool) -> heirloom_abi::pool::Tally {
+pub(crate) fn check(pool: &Pool<TestHost>, scan: bool) -> heirloom_abi::pool::Tally {
     pool.check(scan, |broken| panic!("{broken}"))
 }
