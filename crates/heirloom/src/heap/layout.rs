@@ -12,7 +12,7 @@ const MAX_CACHES: u32 = 64;
 const MAX_CPUS: u32 = 256;
 
 /// Room for roots and the descriptions of their types.
-const ROOTS_BYTES: u64 = 256 << 10;
+const ROOTS_BYTES: u64 = 64 << 10;
 
 const PAGE: u64 = 4096;
 
