@@ -16,18 +16,6 @@ use common::cut::{View, cut, judge};
 use common::*;
 use heirloom_slab::{Cpu, Pool, Scrub, clear_hook, set_hook};
 
-/// Numbers that are the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// A pool with its model, cut at each `stride`th step of what `during` is given.
 struct Crashing {
     host: TestHost,

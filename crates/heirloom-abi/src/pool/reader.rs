@@ -543,9 +543,12 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
             base: block.offset + (u64::from(unit) << geometry.unit_shift),
         };
         let wrong = |what, value| PoolError::Slab { block: block.index, unit, what, value };
+        let head_unit = field!(bytes, SlabRecord, head_unit, u32);
+        let speaks_for_itself = ensure(head_unit == unit, wrong("head_unit", head_unit.into()));
         match view.kind {
             SLAB_KIND_FREE | SLAB_KIND_TAIL => return Ok(None),
             SLAB_KIND_LARGE => {
+                speaks_for_itself?;
                 let units_fit = view.units > 0 && view.units <= geometry.units() - unit;
                 ensure(units_fit, wrong("units", view.units.into()))?;
                 let room = u64::from(view.units) << geometry.unit_shift;
@@ -555,7 +558,7 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
                 ensure(fits && view.object_bytes > 0, wrong("object_bytes", view.object_bytes))?;
                 return Ok(Some(view));
             }
-            SLAB_KIND_SLAB => {}
+            SLAB_KIND_SLAB => speaks_for_itself?,
             kind => return Err(wrong("kind", kind.into())),
         }
         ensure(view.cache < self.nr_caches, wrong("cache", view.cache.into()))?;

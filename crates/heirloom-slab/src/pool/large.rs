@@ -4,7 +4,7 @@
 //!
 //! [`Scrub`]: super::Scrub
 
-use heirloom_abi::pool::{BLOCK_KIND_HUGE, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_TAIL};
+use heirloom_abi::pool::{BLOCK_KIND_HUGE, SLAB_KIND_FREE, SLAB_KIND_LARGE};
 
 use super::{OutOfMemory, Pool};
 use crate::host::{Fault, Host};
@@ -38,11 +38,7 @@ impl<H: Host> Pool<H> {
         loop {
             if let Some((index, unit)) = self.take_any_units(units) {
                 let block = self.arena.blocks()[index].offset.load(Relaxed);
-                for tail in unit + 1..unit + units {
-                    let tail = self.arena.slab(block, tail).head;
-                    tail.head_unit.store(unit, Relaxed);
-                    tail.kind.store(SLAB_KIND_TAIL, Relaxed);
-                }
+                self.write_tails(block, unit, units);
                 self.write_large(block, unit, units, bytes);
                 return Ok(block + (u64::from(unit) << unit_shift));
             }

@@ -5,8 +5,8 @@
 //! lists a slot in the bitmap before it drops it elsewhere.
 
 use heirloom_abi::pool::{
-    BLOCK_KIND_HUGE, BLOCK_KIND_NONE, MAGAZINE_SLOTS, PoolError, SLAB_KIND_FREE, SLAB_KIND_LARGE,
-    SLAB_KIND_SLAB, SPILL_SLOTS,
+    BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, MAGAZINE_SLOTS, PoolError, SLAB_KIND_FREE,
+    SLAB_KIND_LARGE, SLAB_KIND_SLAB, SPILL_SLOTS,
 };
 
 use super::restore::RestoreError;
@@ -213,10 +213,16 @@ impl<H: Host> Pool<H> {
                     }
                 };
                 recovered.slabs += 1;
+                if kind == BLOCK_KIND_SLABS {
+                    self.write_tails(base, unit, units);
+                }
                 covered |= super::blocks::span(unit, units);
                 unit += units.max(1);
             }
             if kind == BLOCK_KIND_HUGE {
+                for field in [&block.free_units, &block.partial_units, &block.dirty_units] {
+                    field.store(0, Relaxed);
+                }
                 self.rebuild_huge(block, base);
                 continue;
             }

@@ -23,11 +23,7 @@ impl<H: Host> Pool<H> {
         let base = entry.offset.load(Relaxed);
         let slab = self.arena.slab(base, unit);
         let (head, units) = (slab.head, 1 << order);
-        for tail in unit + 1..unit + units {
-            let tail = self.arena.slab(base, tail).head;
-            tail.head_unit.store(unit, Relaxed);
-            tail.kind.store(SLAB_KIND_TAIL, Relaxed);
-        }
+        self.write_tails(base, unit, units);
         let slot_bytes = shape.slot_bytes.load(Relaxed);
         let nr_slots = shape.nr_slots.load(Relaxed);
         head.cache.store(cache as u32, Relaxed);
@@ -61,6 +57,15 @@ impl<H: Host> Pool<H> {
         window();
         self.link(&cpu.caches[cache], &slab);
         true
+    }
+
+    /// Makes the further units of a slab or large object say whose they are.
+    pub(super) fn write_tails(&self, block: u64, unit: u32, units: u32) {
+        for tail in unit + 1..unit + units {
+            let tail = self.arena.slab(block, tail).head;
+            tail.head_unit.store(unit, Relaxed);
+            tail.kind.store(SLAB_KIND_TAIL, Relaxed);
+        }
     }
 
     /// Takes a slab down whose slots are all free: its units go back to the block, all zeros.

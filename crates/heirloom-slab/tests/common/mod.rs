@@ -106,7 +106,12 @@ unsafe impl Host for TestHost {
         let at = (0..=taken.len().checked_sub(nr as usize)?)
             .find(|&at| !taken[at..at + nr as usize].contains(&true))?;
         taken[at..at + nr as usize].fill(true);
-        Some((self.0.first + at) as u64 * self.0.geometry.block_bytes())
+        let block = self.0.geometry.block_bytes();
+        let offset = (self.0.first + at) as u64 * block;
+        // A pool that died, or whose table was damaged, may have left something here.
+        // SAFETY: the blocks are in the region and nobody's.
+        unsafe { self.0.base.as_ptr().add(offset as usize).write_bytes(0, nr as usize * block as usize) };
+        Some(offset)
     }
 
     fn give_back(&self, offset: u64, nr: u32) {
@@ -200,4 +205,16 @@ pub(crate) fn free(pool: &Pool<TestHost>, cpu: Cpu<'_>, object: Object) {
 /// Runs every check; nothing may be broken.
 pub(crate) fn check(pool: &Pool<TestHost>, scan: bool) -> heirloom_abi::pool::Tally {
     pool.check(scan, |broken| panic!("{broken}"))
+}
+
+/// Numbers that are the same for the same seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
 }
