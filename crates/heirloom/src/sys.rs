@@ -534,6 +534,10 @@ extern "C" fn hold(order: *mut c_void) -> c_int {
             unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         }
     }
+    // Woken by the successor, it would otherwise be given the successor's CPU and unmap gigabytes there first.
+    let idle = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads the parameter only. Where it is refused, the holder runs as before.
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const idle) };
     // SAFETY: the holder's copy of the descriptor is open until it ends.
     let wake = unsafe { BorrowedFd::borrow_raw(order.wake) };
     let mut fds = [PollFd::from_borrowed_fd(wake, PollFlags::IN)];
