@@ -1,0 +1,5 @@
+//! The command as people and programs run it: real processes, real files, exit statuses.
+
+mod demo;
+mod foreign;
+mod support;
