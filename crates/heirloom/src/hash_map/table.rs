@@ -413,16 +413,21 @@ impl<T> Table<T> {
 impl<T> Drop for Table<T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.has_block() {
-            return;
+        /// Gives the block back even if a value panics while it is dropped; the values behind it then leak.
+        struct Block<'a, T>(&'a mut Table<T>);
+        impl<T> Drop for Block<'_, T> {
+            fn drop(&mut self) {
+                let (layout, to_control) =
+                    shape::<T>(self.0.buckets()).expect("the block was allocated with this shape");
+                // SAFETY: by the type invariant the block starts there, is ours and has this shape; its table is going.
+                unsafe {
+                    let block = NonNull::new_unchecked(self.0.control.sub(to_control));
+                    alloc::deallocate(block, layout);
+                }
+            }
         }
-        self.drop_values();
-        let (layout, to_control) =
-            shape::<T>(self.buckets()).expect("the block was allocated with this shape");
-        // SAFETY: by the type invariant the block starts there, is ours and has this shape; `self` is going.
-        unsafe {
-            let block = NonNull::new_unchecked(self.control.sub(to_control));
-            alloc::deallocate(block, layout);
+        if self.has_block() {
+            Block(self).0.drop_values();
         }
     }
 }
