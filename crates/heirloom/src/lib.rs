@@ -47,3 +47,8 @@ fn or_panic<T>(outcome: Result<T, AllocError>) -> T {
         Err(error) => out_of_memory(error),
     }
 }
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
