@@ -344,7 +344,8 @@ fn inherited(len: u32) -> HashMap<Shifty, u32> {
 
 #[test]
 fn a_map_whose_keys_hash_anew_rebuilds_itself() {
-    let meets: [fn(&mut HashMap<Shifty, u32>, u32); 5] = [
+    type Meet = fn(&mut HashMap<Shifty, u32>, u32);
+    let meets: [Meet; 5] = [
         |map, _| assert_eq!(map.get_mut(&Shifty(0)), Some(&mut 0)),
         |map, len| assert_eq!(map.insert(Shifty(len), len), None),
         |map, _| assert_eq!(map.insert(Shifty(0), 0), Some(0)),
@@ -431,7 +432,8 @@ impl Drop for Grenade<'_> {
 fn a_value_that_panics_is_dropped_once() {
     let dropped = Cell::new(0);
     let map = || (0..20).map(|key| (key, Grenade(key == 7, &dropped))).collect::<HashMap<_, _>>();
-    let jobs: [&dyn Fn(HashMap<i32, Grenade<'_>>); 6] = [
+    type Map<'a> = HashMap<i32, Grenade<'a>>;
+    let jobs: [&dyn Fn(Map<'_>); 6] = [
         &|map| drop(map),
         &|mut map| map.clear(),
         &|mut map| drop(map.drain()),

@@ -35,7 +35,8 @@ fn it_prints_compares_and_hashes_like_a_str() {
     let text = String::from("abc");
     assert_eq!(hash(&|h| text.hash(h)), hash(&|h| "abc".hash(h)));
     assert_eq!(format!("{text:>5}|{text:?}"), "  abc|\"abc\"");
-    assert!(text < String::from("abd") && "abc" == text && text == std::string::String::from("abc"));
+    let (more, stds) = (String::from("abd"), std::string::String::from("abc"));
+    assert!(text < more && "abc" == text && text == stds);
     let mut written = String::new();
     write!(written, "{}-{}", 1, 2).unwrap();
     assert_eq!(written + "!", "1-2!");

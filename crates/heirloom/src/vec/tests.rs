@@ -286,7 +286,8 @@ fn it_compares_and_hashes_like_a_slice() {
     };
     let vec = Vec::from([1, 2, 3]);
     assert_eq!(hash(&|h| vec.hash(h)), hash(&|h| [1, 2, 3][..].hash(h)));
-    assert!(vec < Vec::from([1, 3]));
+    let more = Vec::from([1, 3]);
+    assert!(vec < more);
     assert_eq!(vec, [1, 2, 3]);
     assert_eq!(vec, &[1, 2, 3][..]);
     assert_eq!(format!("{vec:?}"), "[1, 2, 3]");
