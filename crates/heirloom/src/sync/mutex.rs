@@ -158,9 +158,12 @@ fn held() -> u32 {
 }
 
 /// Returns whether an earlier generation left the mutex locked.
+///
+/// Whoever locked it before this process had a heap is of this process, so the mutex is not in the heap, and still held.
 #[inline]
 fn is_abandoned(word: u32) -> bool {
-    word & LOCKED != 0 && word & !(CONTENDED | POISONED) != held()
+    let holder = word & !(CONTENDED | POISONED);
+    holder & LOCKED != 0 && holder != held() && holder >> GENERATION_SHIFT != 0
 }
 
 /// Returns the word by which this generation takes the mutex, if it is free.
@@ -298,6 +301,17 @@ mod tests {
             lock(&mutex);
             assert_eq!(mutex.word.load(Relaxed), 0);
         }
+    }
+
+    #[test]
+    fn a_mutex_locked_before_there_was_a_heap_stays_locked() {
+        pretend(0);
+        let mutex = Mutex::new(7);
+        let guard = mutex.lock();
+        pretend(1);
+        assert!(mutex.try_lock().is_none() && !mutex.is_poisoned());
+        drop(guard);
+        assert!(mutex.try_lock().is_some());
     }
 
     #[test]

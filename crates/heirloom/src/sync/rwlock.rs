@@ -184,10 +184,13 @@ impl<T> RwLock<T> {
 }
 
 /// Returns the state as it is for this generation: an earlier one holds nothing, and poisons if it was writing.
+///
+/// Whoever locked it before this process had a heap is of this process, so the lock is not in the heap, and still held.
 #[inline]
 fn settled(state: u64) -> u64 {
     let ours = u64::from(generation::current()) << GENERATION_SHIFT;
-    if state >> GENERATION_SHIFT << GENERATION_SHIFT == ours {
+    let holders = state >> GENERATION_SHIFT << GENERATION_SHIFT;
+    if holders == ours || holders == 0 && state & (READERS | WRITING) != 0 {
         return state;
     }
     let writing = state & WRITING != 0;
@@ -345,6 +348,23 @@ mod tests {
         drop(writer);
         assert_eq!(*lock.try_write().unwrap(), 2);
         assert_eq!(lock.into_inner(), 2);
+    }
+
+    #[test]
+    fn a_lock_taken_before_there_was_a_heap_stays_taken() {
+        pretend(0);
+        let lock = RwLock::new(7);
+        let reader = lock.read();
+        pretend(1);
+        let another = lock.read();
+        assert!(lock.try_write().is_none());
+        drop((reader, another));
+        pretend(0);
+        let writer = lock.write();
+        pretend(1);
+        assert!(lock.try_read().is_none() && lock.try_write().is_none() && !lock.is_poisoned());
+        drop(writer);
+        assert!(lock.try_write().is_some());
     }
 
     #[test]
