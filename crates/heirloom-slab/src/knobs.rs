@@ -19,9 +19,11 @@ pub(crate) fn step() {
 /// True where a test asked for the order that loses objects (see [`crate::slab`], the trap).
 #[inline(always)]
 pub(crate) fn wrong_order() -> bool {
-    #[cfg(feature = "knobs")]
+    #[cfg(loom)]
+    return crate::models::is_order_wrong();
+    #[cfg(all(feature = "knobs", not(loom)))]
     return imp::wrong_order();
-    #[cfg(not(feature = "knobs"))]
+    #[cfg(not(any(feature = "knobs", loom)))]
     false
 }
 

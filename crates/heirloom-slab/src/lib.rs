@@ -5,6 +5,10 @@
 //!
 //! Read in this order: [`size_class`], `slab` (bitmaps, and the trap), `cpu` (magazines), [`pool`].
 #![no_std]
+#![cfg_attr(
+    loom,
+    expect(dead_code, reason = "the pool, which uses the rest, casts memory to atomics that loom's are not")
+)]
 
 #[cfg(any(test, loom, feature = "knobs"))]
 extern crate std;
@@ -21,8 +25,10 @@ mod slab;
 
 mod cpu;
 
+#[cfg(not(loom))]
 mod memory;
 
+#[cfg(not(loom))]
 pub mod pool;
 
 #[cfg(loom)]
@@ -32,4 +38,5 @@ pub use cpu::Cpu;
 pub use host::{Fault, Host};
 #[cfg(feature = "knobs")]
 pub use knobs::{clear_hook, set_hook, set_window, set_wrong_order};
+#[cfg(not(loom))]
 pub use pool::{CacheId, Config, FormatError, OutOfMemory, Pool, RestoreError, Scrub};

@@ -34,7 +34,9 @@ pub(crate) fn relax() {
 /// Takes a lock word: 0 is free.
 #[inline]
 pub(crate) fn try_lock(word: &AtomicU32) -> bool {
-    word.load(Ordering::Relaxed) == 0 && word.swap(1, Ordering::Acquire) == 0
+    // The load keeps the line shared while others wait. In a model it would see the old value for ever.
+    (cfg!(loom) || word.load(Ordering::Relaxed) == 0)
+        && word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
 /// Takes a lock word, spinning; `pause` is called after a while, so that a host with threads can yield.

@@ -3,9 +3,7 @@
 //! One store commits each step. A pop's commit comes before the caller can store the pointer anywhere, and a push
 //! lists the slot before it counts it, so a kill leaves the slot listed or in the caller's hands, never both.
 
-use heirloom_abi::pool::{MAGAZINE_SLOTS, SPILL_SLOTS};
-
-use super::{CpuCache, CpuSlot};
+use super::{CpuCache, CpuSlot, MAGAZINE_SLOTS, SPILL_SLOTS};
 use crate::knobs::window;
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::commit;

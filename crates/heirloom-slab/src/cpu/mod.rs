@@ -13,10 +13,17 @@ mod magazine;
 
 use core::ops::Deref;
 
-use heirloom_abi::pool::{MAGAZINE_SLOTS, SPILL_SLOTS};
+#[cfg(not(loom))]
+pub(crate) use heirloom_abi::pool::{MAGAZINE_SLOTS, SPILL_SLOTS};
 
 use crate::slab::Accumulator;
 use crate::sync::{self, AtomicU32, AtomicU64, Ordering::*};
+
+/// Few, so that a model has few states.
+#[cfg(loom)]
+pub(crate) const MAGAZINE_SLOTS: usize = 4;
+#[cfg(loom)]
+pub(crate) const SPILL_SLOTS: usize = MAGAZINE_SLOTS;
 
 /// `heirloom_abi::pool::CpuRecord` with atomics.
 #[repr(C, align(64))]

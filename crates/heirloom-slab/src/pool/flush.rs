@@ -150,15 +150,7 @@ impl<H: Host> Pool<H> {
         if index >= self.geometry.max_cpus || cache >= self.arena.caches().len() {
             return;
         }
-        let pending = &self.arena.cpu(index).caches[cache].pending;
-        let mut first = pending.load(Relaxed);
-        loop {
-            slab.head.remote_next.store(first, Relaxed);
-            match pending.compare_exchange_weak(first, slab.at, SeqCst, Relaxed) {
-                Ok(_) => break,
-                Err(now) => first = now,
-            }
-        }
+        slab.push_onto(&self.arena.cpu(index).caches[cache].pending);
     }
 
     /// Folds in what others freed into this CPU's slabs of `cache`; true where slots became free.

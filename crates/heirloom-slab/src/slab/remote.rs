@@ -88,6 +88,19 @@ impl Slab<'_> {
         self.collect()
     }
 
+    /// Puts the slab, whose `announced` the caller set, on a list of announced slabs. Whoever empties the list takes all of
+    /// it with one swap.
+    pub(crate) fn push_onto(&self, list: &AtomicU64) {
+        let mut first = list.load(Relaxed);
+        loop {
+            self.head.remote_next.store(first, Relaxed);
+            match list.compare_exchange_weak(first, self.at, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(now) => first = now,
+            }
+        }
+    }
+
     /// Counts the slab as announced; true where the caller is to put it on its owner's list.
     pub(crate) fn announce_again(&self) -> bool {
         self.head.announced.swap(1, AcqRel) == 0
