@@ -100,13 +100,27 @@ impl<H: Host> Pool<H> {
         (class < self.nr_classes).then_some(class)
     }
 
-    /// Bytes that an object of this size and alignment may use in place.
+    /// Bytes that an object of this size and alignment may use in place: its slot, its run of units, or its run of
+    /// blocks without their one header.
     #[inline]
     pub fn usable_bytes(&self, size: usize, align: usize) -> usize {
         match self.cache_for(size, align) {
             Some(class) => class_bytes(class),
-            None => size.next_multiple_of(self.geometry.unit_bytes() as usize),
+            None => self.usable_large_bytes(size),
         }
+    }
+
+    #[cold]
+    fn usable_large_bytes(&self, size: usize) -> usize {
+        let (unit, block) = (self.geometry.unit_bytes(), self.geometry.block_bytes());
+        let header = u64::from(self.geometry.header_units()) * unit;
+        let size = size as u64;
+        let usable = if size <= block - header {
+            size.checked_next_multiple_of(unit)
+        } else {
+            size.checked_add(header).and_then(|all| all.checked_next_multiple_of(block)).map(|all| all - header)
+        };
+        usable.unwrap_or(size) as usize
     }
 
     /// Allocates a slot of `cache`: its offset. Under [`Scrub::OnFree`] all its bytes are zero.
