@@ -118,7 +118,9 @@ impl<H: Host> Pool<H> {
         let usable = if size <= block - header {
             size.checked_next_multiple_of(unit)
         } else {
-            size.checked_add(header).and_then(|all| all.checked_next_multiple_of(block)).map(|all| all - header)
+            size.checked_add(header)
+                .and_then(|all| all.checked_next_multiple_of(block))
+                .map(|all| all - header)
         };
         usable.unwrap_or(size) as usize
     }
