@@ -66,8 +66,12 @@ pub(crate) fn floor_sentence(floor_us: u64, size_bytes: u64) -> String {
 pub(crate) fn verdict(plan: &Plan, outcome: &Outcome, floor_us: Option<u64>) -> String {
     if !outcome.is_verified(plan) {
         let verified = outcome.reports.iter().filter(|report| report.verified).count();
-        let fault = outcome.faults.first().map_or("what was inherited is not what was left", String::as_str);
-        return format!("NOT VERIFIED: {verified} of {} generations verified; {fault}", plan.generations);
+        let reason = match outcome.faults.len() {
+            0 => String::new(),
+            1 => " (the reason stands above)".to_owned(),
+            more => format!(" ({more} reasons stand above)"),
+        };
+        return format!("NOT VERIFIED: {verified} of {} generations verified{reason}.", plan.generations);
     }
     let channel = match plan.channel {
         crate::args::ChannelArg::Spawn => "spawn",

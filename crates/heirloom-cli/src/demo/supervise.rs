@@ -105,8 +105,9 @@ fn reap(outcome: &mut Outcome) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         };
         let pid = pid.as_raw_nonzero().get().unsigned_abs();
-        // A generation that gave up has said so itself.
-        if let Some(ended) = how_it_failed(status).filter(|_| outcome.failed_status.is_none()) {
+        let Some(ended) = how_it_failed(status) else { continue };
+        // A generation that gave up has said so itself; one that was killed has not.
+        if status.signaled() || outcome.failed_status.is_none() {
             let reported: Vec<_> = outcome.reports.iter().filter(|report| report.pid == pid).collect();
             outcome.faults.push(match reported.last() {
                 Some(report) => {

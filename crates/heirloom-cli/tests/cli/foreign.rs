@@ -12,7 +12,7 @@ heirloom::root! {
     static NUMBERS: heirloom::sync::Mutex<heirloom::Vec<u64>> = "numbers";
 }
 
-/// A process has one heap open at a time.
+/// A process has one heap open at a time, and a file that a test reads should not be taken for it. Held by each test.
 static ONE_HEAP: Mutex<()> = Mutex::new(());
 
 fn one_heap() -> MutexGuard<'static, ()> {
@@ -34,7 +34,6 @@ fn open_heap(path: &Path) -> Heap {
 /// A heap file that nobody owns.
 fn closed_heap(folder: &Folder) -> PathBuf {
     let path = folder.path().join("numbers.heap");
-    let _one = one_heap();
     drop(open_heap(&path));
     path
 }
@@ -49,6 +48,7 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn a_closed_heap_file_is_shown_and_verified() {
+    let _one = one_heap();
     let folder = Folder::on_tmpfs("closed");
     let path = closed_heap(&folder);
     let before = fs::read(&path).expect("the heap is there");
@@ -76,9 +76,9 @@ fn a_closed_heap_file_is_shown_and_verified() {
 
 #[test]
 fn a_running_heap_is_shown_by_file_and_by_pid_and_not_cleared() {
+    let _one = one_heap();
     let folder = Folder::on_tmpfs("running");
     let path = folder.path().join("numbers.heap");
-    let _one = one_heap();
     let heap = open_heap(&path);
     let pid = format!("pid:{}", std::process::id());
     for target in [text(&path), &pid] {
@@ -99,6 +99,7 @@ fn a_running_heap_is_shown_by_file_and_by_pid_and_not_cleared() {
 
 #[test]
 fn clear_asks_first_and_renames() {
+    let _one = one_heap();
     let folder = Folder::on_tmpfs("clear");
     let path = closed_heap(&folder);
     let asked = heirloom(["clear", text(&path)]);
@@ -115,6 +116,7 @@ fn clear_asks_first_and_renames() {
 
 #[test]
 fn a_broken_heap_file_is_named_and_left_alone() {
+    let _one = one_heap();
     let folder = Folder::on_tmpfs("broken");
     let whole = fs::read(closed_heap(&folder)).expect("the heap is there");
     let path = folder.path().join("broken.heap");
