@@ -4,18 +4,27 @@
 //! It goes from the outside in, believes no number before it was compared with its limit, and visits each record
 //! once: blocks by the table's length, slabs by the units of a block. It follows no list.
 //!
+//! `error` says what can be wrong, `view` what a record says, `check` walks it all.
+//!
 //! # Invariants it states
 //!
 //! - *pure*: each unit of a block is header, slab, large object or free, and nothing twice.
 //! - *accounted*: the bits of a slab agree with its counts, and no bit stands for a slot that is not there.
 //! - *settled*: in a frozen pool no free slot is listed anywhere but in the bitmap.
 
+mod check;
+mod error;
+mod view;
+
 use core::mem::offset_of;
 
 use xxhash_rust::xxh64::Xxh64;
 
+use super::Geometry;
 use super::records::*;
-use super::{Geometry, GeometryError};
+
+pub use error::PoolError;
+pub use view::{BlockView, CacheView, SlabView, Tally};
 
 /// Bytes of another generation (or our own) by offset.
 pub trait Memory {
@@ -24,202 +33,6 @@ pub trait Memory {
 
     /// Counts the bytes of `offset..offset + len` that are not zero.
     fn count_nonzero(&self, offset: u64, len: u64) -> Option<u64>;
-}
-
-/// What is wrong with a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PoolError {
-    /// A record lies outside the memory.
-    #[error("{what} at {offset:#x} lies outside the memory")]
-    Outside {
-        /// Which record.
-        what: &'static str,
-        /// Its offset.
-        offset: u64,
-    },
-    /// The record is no pool, or one of another format.
-    #[error("no `heirloom-slab-v1` pool at {0:#x}")]
-    Foreign(u64),
-    /// The record says that it lies elsewhere.
-    #[error("the pool record at {found:#x} says that it lies at {recorded:#x}")]
-    Moved {
-        /// Where it was read.
-        found: u64,
-        /// Where it says it is.
-        recorded: u64,
-    },
-    /// The geometry is out of range.
-    #[error(transparent)]
-    Geometry(#[from] GeometryError),
-    /// A checksum does not agree.
-    #[error("checksum of {what} is {found:#018x}, recorded as {recorded:#018x}")]
-    Checksum {
-        /// Of what.
-        what: &'static str,
-        /// Computed.
-        found: u64,
-        /// Recorded.
-        recorded: u64,
-    },
-    /// The pool was not frozen: its owner died, or still runs.
-    #[error("the pool is not frozen: its owner still runs, or died without a freeze")]
-    NotFrozen,
-    /// A count is above its limit.
-    #[error("{what} is {value}, at most {most} is possible")]
-    Count {
-        /// Of what.
-        what: &'static str,
-        /// What the record says.
-        value: u64,
-        /// The limit.
-        most: u64,
-    },
-    /// A cache's numbers do not fit each other.
-    #[error("cache {index}: {what} is {value}")]
-    Cache {
-        /// Which cache.
-        index: u32,
-        /// Which field.
-        what: &'static str,
-        /// Its value.
-        value: u64,
-    },
-    /// A block table entry or a block's header is wrong.
-    #[error("block {index} at {offset:#x}: {what} is {value:#x}")]
-    Block {
-        /// Its entry in the table.
-        index: u32,
-        /// Its offset.
-        offset: u64,
-        /// Which field.
-        what: &'static str,
-        /// Its value.
-        value: u64,
-    },
-    /// A slab descriptor is wrong.
-    #[error("slab at unit {unit} of block {block}: {what} is {value:#x}")]
-    Slab {
-        /// Entry of its block in the table.
-        block: u32,
-        /// Its first unit.
-        unit: u32,
-        /// Which field.
-        what: &'static str,
-        /// Its value.
-        value: u64,
-    },
-    /// Free slots of a frozen pool are listed outside the bitmaps.
-    #[error("cpu slot {cpu}: {what} is {value}, not 0 as in a frozen pool")]
-    Unsettled {
-        /// Which CPU slot.
-        cpu: u32,
-        /// Which field.
-        what: &'static str,
-        /// Its value.
-        value: u64,
-    },
-}
-
-/// One cache as recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheView {
-    /// Its index.
-    pub index: u32,
-    /// Its name, padded with zeros.
-    pub name: [u8; CACHE_NAME_BYTES],
-    /// Bytes of a slot.
-    pub slot_bytes: u32,
-    /// Alignment of a slot.
-    pub align: u32,
-    /// Order of its slabs.
-    pub slab_order: u32,
-    /// Slots of a slab.
-    pub nr_slots: u32,
-    /// Slots of a magazine.
-    pub magazine: u32,
-    /// Flags.
-    pub flags: u32,
-}
-
-impl CacheView {
-    /// The name up to its padding; `"?"` where it is no UTF-8.
-    pub fn name(&self) -> &str {
-        let len = self.name.iter().position(|&byte| byte == 0).unwrap_or(CACHE_NAME_BYTES);
-        self.name.get(..len).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("?")
-    }
-}
-
-/// One entry of the block table as recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockView {
-    /// Its index in the table.
-    pub index: u32,
-    /// Offset of the block.
-    pub offset: u64,
-    /// One of the `BLOCK_KIND_*`.
-    pub kind: u32,
-    /// Blocks in a row.
-    pub run: u32,
-    /// Units that nothing holds.
-    pub free_units: u64,
-    /// Slabs with free slots.
-    pub partial_units: u64,
-    /// Units that may hold old bytes.
-    pub dirty_units: u64,
-    /// Bytes of a huge object.
-    pub object_bytes: u64,
-}
-
-/// One slab or large object as recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlabView {
-    /// Entry of its block in the table.
-    pub block: u32,
-    /// Its first unit.
-    pub unit: u32,
-    /// `SLAB_KIND_SLAB` or `SLAB_KIND_LARGE`.
-    pub kind: u32,
-    /// Its cache.
-    pub cache: u32,
-    /// Its units.
-    pub units: u32,
-    /// Bytes of a slot.
-    pub slot_bytes: u32,
-    /// Slots.
-    pub nr_slots: u32,
-    /// Slots counted as free.
-    pub nr_free: u32,
-    /// Slots whose bit is set in the free or the remote words.
-    pub free_bits: u32,
-    /// Bytes of a large object.
-    pub object_bytes: u64,
-    /// Offset of the descriptor.
-    pub descriptor: u64,
-    /// Offset of the first slot.
-    pub base: u64,
-}
-
-/// Sums over a pool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Allocated slots and large objects.
-    pub live_objects: u64,
-    /// Bytes of their slots.
-    pub live_bytes: u64,
-    /// Blocks, those of huge objects included.
-    pub blocks: u64,
-    /// Bytes of all blocks.
-    pub pool_bytes: u64,
-    /// Slabs.
-    pub slabs: u64,
-    /// Free slots.
-    pub free_slots: u64,
-    /// Bytes of headers in the blocks.
-    pub metadata_bytes: u64,
-    /// Bytes that hold no live object and that nothing can be allocated from: tails of slabs and of huge objects.
-    pub stranded_bytes: u64,
-    /// Bytes of free slots and free units that are not zero.
-    pub stale_bytes: u64,
 }
 
 /// A pool whose record was found to be whole.
@@ -237,6 +50,7 @@ pub struct PoolReader<'m, M: Memory + ?Sized> {
     next_tenure: u64,
 }
 
+/// A field of a record that was copied out.
 macro_rules! field {
     ($bytes:expr, $record:ty, $field:ident, u32) => {{
         let mut four = [0; 4];
@@ -622,215 +436,6 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         let remote = u64::from_le_bytes(self.read("remote word", at + 8 * u64::from(self.geometry.words()))?);
         Ok((free, remote))
     }
-
-    /// Walks the whole pool: hands every violation of an invariant to `broken` and sums up the rest.
-    ///
-    /// A pool that runs while it is read is checked for what holds at every instant; the counts of a frozen one
-    /// must agree to the bit. `scan` reads every free byte as well, and counts those that are not zero.
-    pub fn check(&self, scan: bool, mut broken: impl FnMut(PoolError)) -> Tally {
-        let mut tally = Tally::default();
-        if self.frozen {
-            self.check_tables().unwrap_or_else(&mut broken);
-            self.check_settled(&mut broken);
-        }
-        for index in 0..self.nr_caches {
-            self.cache(index).map(drop).unwrap_or_else(&mut broken);
-        }
-        for index in 0..self.nr_blocks {
-            match self.block(index) {
-                Ok(None) => {}
-                Ok(Some(block)) => self.check_block(&block, scan, &mut tally, &mut broken),
-                Err(error) => broken(error),
-            }
-        }
-        tally
-    }
-
-    fn check_settled(&self, broken: &mut impl FnMut(PoolError)) {
-        for cpu in 0..self.nr_cpus {
-            let at = self.control + self.geometry.cpu_offset(cpu);
-            let bytes: [u8; 64] = match self.read("cpu slot", at) {
-                Ok(bytes) => bytes,
-                Err(error) => return broken(error),
-            };
-            let spill: u64 = field!(bytes, CpuRecord, nr_spill, u32).into();
-            let out = field!(bytes, CpuRecord, out_mask, u64);
-            for (what, value) in [("nr_spill", spill), ("out_mask", out)] {
-                ensure(value == 0, PoolError::Unsettled { cpu, what, value }).unwrap_or_else(&mut *broken);
-            }
-            for cache in 0..self.nr_caches {
-                let at = at
-                    + size_of::<CpuRecord>() as u64
-                    + u64::from(cache) * size_of::<CpuCacheRecord>() as u64;
-                let value = match self.read::<4>("magazine", at) {
-                    Ok(bytes) => u32::from_le_bytes(bytes).into(),
-                    Err(error) => return broken(error),
-                };
-                ensure(value == 0, PoolError::Unsettled { cpu, what: "magazine", value })
-                    .unwrap_or_else(&mut *broken);
-            }
-        }
-    }
-
-    fn check_block(
-        &self,
-        block: &BlockView,
-        scan: bool,
-        tally: &mut Tally,
-        broken: &mut impl FnMut(PoolError),
-    ) {
-        let geometry = self.geometry;
-        let block_bytes = u64::from(block.run) * geometry.block_bytes();
-        let header = geometry.header_bytes().next_multiple_of(4096);
-        tally.blocks += u64::from(block.run);
-        tally.pool_bytes += block_bytes;
-        tally.metadata_bytes += header;
-        tally.stranded_bytes += (u64::from(geometry.header_units()) << geometry.unit_shift) - header;
-        if let Err(error) = self.check_block_head(block) {
-            return broken(error);
-        }
-        if scan {
-            let end = u64::from(geometry.header_units()) << geometry.unit_shift;
-            self.scan(block.offset + geometry.header_bytes(), end - geometry.header_bytes(), tally, broken);
-        }
-        let (mut covered, mut partial) = (0u64, 0u64);
-        let mut unit = geometry.header_units();
-        while unit < geometry.units() {
-            let step = match self.slab(block, unit) {
-                Ok(None) => 1,
-                Ok(Some(slab)) => {
-                    let units =
-                        if block.kind == BLOCK_KIND_HUGE { geometry.units() - unit } else { slab.units };
-                    covered |= span(unit, units);
-                    partial |= u64::from(slab.kind == SLAB_KIND_SLAB && slab.nr_free > 0) << unit;
-                    if self.frozen && block.kind == BLOCK_KIND_SLABS {
-                        self.check_tails(&slab, block, broken);
-                    }
-                    self.tally_slab(&slab, block, scan, tally, broken);
-                    units
-                }
-                Err(error) => {
-                    broken(error);
-                    covered |= span(unit, 1);
-                    1
-                }
-            };
-            unit += step;
-        }
-        let free = geometry.usable_units() & !covered;
-        let wrong = |what, value| PoolError::Block { index: block.index, offset: block.offset, what, value };
-        if self.frozen {
-            if free != block.free_units {
-                broken(wrong("free_units", block.free_units));
-            }
-            // A slab with room that is not marked would never be found: the pool would grow instead.
-            if partial != block.partial_units {
-                broken(wrong("partial_units", block.partial_units));
-            }
-            if block.dirty_units != 0 {
-                broken(wrong("dirty_units", block.dirty_units));
-            }
-        }
-        if scan {
-            let mut rest = free & block.free_units;
-            while rest != 0 {
-                let unit = rest.trailing_zeros();
-                rest &= rest - 1;
-                let at = block.offset + (u64::from(unit) << geometry.unit_shift);
-                self.scan(at, geometry.unit_bytes(), tally, broken);
-            }
-        }
-    }
-
-    /// Each further unit of a slab or large object says that it is one, and whose.
-    fn check_tails(&self, slab: &SlabView, block: &BlockView, broken: &mut impl FnMut(PoolError)) {
-        for unit in slab.unit + 1..slab.unit + slab.units {
-            let at = block.offset + self.geometry.descriptor_offset(unit);
-            let bytes: [u8; size_of::<SlabRecord>()] = match self.read("slab descriptor", at) {
-                Ok(bytes) => bytes,
-                Err(error) => return broken(error),
-            };
-            let kind = field!(bytes, SlabRecord, kind, u32);
-            let head_unit = field!(bytes, SlabRecord, head_unit, u32);
-            for (what, value, right) in
-                [("kind of a tail", kind, SLAB_KIND_TAIL), ("head_unit of a tail", head_unit, slab.unit)]
-            {
-                ensure(
-                    value == right,
-                    PoolError::Slab { block: block.index, unit, what, value: value.into() },
-                )
-                .unwrap_or_else(&mut *broken);
-            }
-        }
-    }
-
-    fn tally_slab(
-        &self,
-        slab: &SlabView,
-        block: &BlockView,
-        scan: bool,
-        tally: &mut Tally,
-        broken: &mut impl FnMut(PoolError),
-    ) {
-        let wrong = |what, value| PoolError::Slab { block: slab.block, unit: slab.unit, what, value };
-        if self.frozen && self.sealed {
-            let at = slab.descriptor + offset_of!(SlabRecord, seal) as u64;
-            match (self.compute_seal(slab.descriptor), self.read::<8>("seal", at)) {
-                (Ok(found), Ok(recorded)) if found == u64::from_le_bytes(recorded) => {}
-                (Ok(found), Ok(_)) => broken(wrong("seal", found)),
-                (Err(error), _) | (_, Err(error)) => broken(error),
-            }
-        }
-        if slab.kind == SLAB_KIND_LARGE {
-            tally.live_objects += 1;
-            tally.live_bytes += slab.object_bytes;
-            let first = u64::from(slab.unit) << self.geometry.unit_shift;
-            let room = if block.kind == BLOCK_KIND_HUGE {
-                u64::from(block.run) * self.geometry.block_bytes() - first
-            } else {
-                u64::from(slab.units) << self.geometry.unit_shift
-            };
-            tally.stranded_bytes += room.saturating_sub(slab.object_bytes);
-            return;
-        }
-        let slot = u64::from(slab.slot_bytes);
-        tally.slabs += 1;
-        tally.free_slots += u64::from(slab.free_bits);
-        tally.live_objects += u64::from(slab.nr_slots - slab.free_bits);
-        tally.live_bytes += u64::from(slab.nr_slots - slab.free_bits) * slot;
-        let used = u64::from(slab.nr_slots) * slot;
-        let room = u64::from(slab.units) << self.geometry.unit_shift;
-        tally.stranded_bytes += room - used;
-        if !scan {
-            return;
-        }
-        self.scan(slab.base + used, room - used, tally, broken);
-        for word in 0..self.geometry.words() {
-            let mut bits = match self.words(slab.descriptor, word) {
-                Ok((free, _)) => free,
-                Err(error) => return broken(error),
-            };
-            while bits != 0 {
-                // A run of free slots at a time.
-                let start = bits.trailing_zeros();
-                let len = (bits >> start).trailing_ones();
-                bits &= !span(start, len);
-                let at = slab.base + (u64::from(word) * 64 + u64::from(start)) * slot;
-                self.scan(at, u64::from(len) * slot, tally, broken);
-            }
-        }
-    }
-
-    fn scan(&self, offset: u64, len: u64, tally: &mut Tally, broken: &mut impl FnMut(PoolError)) {
-        match self.memory.count_nonzero(offset, len) {
-            Some(stale) => tally.stale_bytes += stale,
-            None => broken(PoolError::Outside { what: "free bytes", offset }),
-        }
-    }
 }
 
-/// Bits `start..start + len`.
-fn span(start: u32, len: u32) -> u64 {
-    let ones = if len >= 64 { u64::MAX } else { (1 << len) - 1 };
-    ones << start
-}
+use field;
