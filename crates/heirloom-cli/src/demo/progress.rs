@@ -42,6 +42,9 @@ impl Screen {
                     self.print(&serde_json::to_string(report).expect("a report has string keys"));
                 }
                 self.bar.set_position(u64::from(report.generation));
+                let state = if report.verified { "verified" } else { "NOT verified" };
+                self.bar
+                    .set_message(format!("generation {} {state}, churns and hands over", report.generation));
             }
             // What went wrong is said once, with the verdict.
             Message::Fault { .. }
