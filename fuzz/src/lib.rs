@@ -7,8 +7,10 @@
 #![warn(missing_docs)]
 
 pub mod fdt;
+pub mod header;
 pub mod metadata;
 pub mod note;
+pub mod pool;
 pub mod radix;
 pub mod roots;
 pub mod types;
@@ -26,8 +28,10 @@ pub struct Target {
 /// All targets, one line for each reader.
 pub const TARGETS: &[Target] = &[
     Target { name: "fdt", run: fdt::run, seeds: fdt::seeds },
+    Target { name: "header", run: header::run, seeds: header::seeds },
     Target { name: "metadata", run: metadata::run, seeds: metadata::seeds },
     Target { name: "note", run: note::run, seeds: note::seeds },
+    Target { name: "pool", run: pool::run, seeds: pool::seeds },
     Target { name: "radix", run: radix::run, seeds: radix::seeds },
     Target { name: "roots", run: roots::run, seeds: roots::seeds },
     Target { name: "types", run: types::run, seeds: types::seeds },
