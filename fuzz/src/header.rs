@@ -67,7 +67,7 @@ fn build(numbers: &[u8]) -> Option<([u8; HEADER_BYTES], Header)> {
 
 /// A sound heap, and the same with damage to the identity and to the losing copy.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let sound = vec![16, 64, 21, 1, 1, 1, 1, 2, 6, 8, 10, 20, 50, 0, 0, 0];
+    let sound = vec![16, 64, 21, 1, 1, 1, 2, 8, 10, 16, 26, 100, 0, 0, 0, 0];
     let damaged = |damage: &[u8]| [&sound[..], damage].concat();
     vec![sound.clone(), damaged(&[80, 0, 1]), damaged(&[0, 4, 0xff])]
 }
