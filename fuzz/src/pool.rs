@@ -109,6 +109,9 @@ fn build_block(memory: &mut Bytes, geometry: &Geometry) {
     for (at, value) in [(0, SLAB_KIND_SLAB), (8, 1 << order), (12, 64), (16, slots)] {
         memory.put(slab + at, &u32::to_le_bytes(value));
     }
+    // An owner of an earlier tenure than the next.
+    memory.put(slab + 24, &(1u64 << 16 | 1).to_le_bytes());
+    memory.put(80, &5u64.to_le_bytes());
     memory.put(slab + 88, &unit.to_le_bytes());
     memory.put(slab + 32, &(1u64 << 40).div_ceil(64).to_le_bytes());
 }
