@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::memory::{Arena, Reader};
 use crate::size_class::class_bytes;
 use crate::sync::Ordering::*;
+use crate::sync::commit;
 
 /// Why a pool was not restored. Nothing in memory was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,7 +134,12 @@ impl<H: Host> Pool<H> {
     }
 
     /// Makes every slab one without an owner, and opens the pool for use.
+    ///
+    /// No longer frozen comes first: cut behind it, the pool is one to recover. Were a table changed before, it would be a
+    /// frozen one with a wrong checksum, and refused for good.
     pub(super) fn take_over(&self) {
+        self.arena.record().frozen.store(0, Relaxed);
+        commit();
         for index in 0..self.nr_cpus() {
             // No checksum covers a CPU slot, and whatever it listed is in the bitmaps.
             self.arena.cpu(index).reset(self.nr_caches());
@@ -141,7 +147,7 @@ impl<H: Host> Pool<H> {
         for cache in &self.arena.caches()[..self.nr_caches()] {
             cache.orphan_stamp.fetch_add(1, Relaxed);
         }
-        self.arena.record().frozen.store(0, Release);
+        commit();
     }
 
     /// Takes a pool back from a successor that had restored it and then died without using it: every slab is one
