@@ -31,7 +31,12 @@ pub(crate) struct Backing {
     len: AtomicU64,
     header_writer: Mutex<()>,
     notes: Notes,
+    /// Its file system may be full before the heap is.
+    has_name: bool,
 }
+
+/// What a heap file starts with until its header stands: whoever finds it, and no owner, may begin anew.
+const UNFINISHED: [u8; 8] = *b"HEIRNEW\0";
 
 /// What a user should know about where the heap lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +114,7 @@ impl Backing {
 
     /// Makes a heap file at `path`, where there is none or an empty one.
     ///
-    /// A file without a single page counts as empty: a creator that was killed before its header stood leaves one.
+    /// A file whose creator was killed before its header stood counts as empty, and one in memory without a single page.
     pub(crate) fn create_file(path: &Path, reserved: u64, huge: bool) -> Result<Self, BackingError> {
         let fd = sys::open(path, true).map_err(step("create"))?;
         Self::lock(&fd)?;
@@ -117,10 +122,14 @@ impl Backing {
         if !facts.is_regular {
             return Err(BackingError::NotRegular);
         }
-        if facts.len > 0 && !facts.is_hollow {
+        // On a disk a small file may have contents and no block of its own.
+        let is_hollow = facts.is_hollow && facts.is_memory;
+        if facts.len > 0 && !is_hollow && !starts_unfinished(&fd).map_err(step("read"))? {
             return Err(BackingError::NotEmpty { path: path.to_owned() });
         }
         sys::set_len(fd.as_fd(), 0).map_err(step("empty"))?;
+        // Before the mapping is touched: a kill leaves no bytes, or these.
+        sys::write_start(fd.as_fd(), &UNFINISHED).map_err(step("begin"))?;
         Self::create(fd, reserved, huge)
     }
 
@@ -185,10 +194,12 @@ impl Backing {
     fn assemble(fd: OwnedFd, base: NonNull<u8>, reserved: u64) -> Result<Self, BackingError> {
         let notes = Notes::default();
         let header_writer = Mutex::new(());
-        let mut backing = Self { fd, base, reserved, len: AtomicU64::new(0), header_writer, notes };
+        let mut backing =
+            Self { fd, base, reserved, len: AtomicU64::new(0), header_writer, notes, has_name: false };
         let facts = sys::file_facts(backing.fd()).map_err(step("examine"))?;
         *backing.len.get_mut() = facts.len;
         backing.notes.not_in_memory = !facts.is_memory;
+        backing.has_name = facts.has_name;
         Ok(backing)
     }
 
@@ -227,6 +238,12 @@ impl Backing {
         sys::set_len(self.fd(), len)?;
         self.len.store(len, Ordering::Release);
         Ok(())
+    }
+
+    /// Makes sure of the pages of a range inside the file before anybody touches it: where the file system is full, the
+    /// touch would end the program. A memfd has none but the machine's memory to run out of.
+    pub(crate) fn provide(&self, offset: u64, len: u64) -> io::Result<()> {
+        if self.has_name { sys::allocate(self.fd(), offset, len) } else { Ok(()) }
     }
 
     /// Gives the pages of a range back. It reads as zero afterwards, whatever the file system thinks of holes.
@@ -307,6 +324,18 @@ impl Drop for Backing {
         // SAFETY: the mapping was made by `map`, and with its owner the last user of the heap is gone.
         unsafe { sys::unmap(self.base, self.reserved) };
     }
+}
+
+/// True for a heap file whose creator was killed before its header stood, or is still at it.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    // Asked first: opening a fifo is more than a look.
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    is_file && std::fs::File::open(path).is_ok_and(|file| starts_unfinished(&file.into()).unwrap_or(false))
+}
+
+fn starts_unfinished(fd: &OwnedFd) -> io::Result<bool> {
+    let mut start = [0; UNFINISHED.len()];
+    Ok(sys::read_start(fd.as_fd(), &mut start)? == start.len() && start == UNFINISHED)
 }
 
 fn read_unmapped(fd: &OwnedFd) -> Result<Header, BackingError> {

@@ -30,6 +30,8 @@ pub(crate) struct FileFacts {
     /// No page of it was ever written, or all are holes again: it reads as zero from end to end.
     pub(crate) is_hollow: bool,
     pub(crate) is_regular: bool,
+    /// It stands in a directory, which a memfd does not.
+    pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
     pub(crate) is_memory: bool,
 }
@@ -63,6 +65,7 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
     Ok(FileFacts {
         len: u64::try_from(stat.st_size).unwrap_or(0),
         is_hollow: stat.st_blocks == 0,
+        has_name: stat.st_nlink > 0,
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         is_memory: [TMPFS, RAMFS, HUGETLBFS].contains(&file_system),
     })
@@ -95,6 +98,23 @@ pub(crate) fn read_start(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
         }
     }
     Ok(done)
+}
+
+/// Writes the first bytes of a file.
+pub(crate) fn write_start(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, bytes, 0))? {
+        written if written == bytes.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// Makes sure that a range of the file has pages, so that no touch of it can fail for want of room. Where the file
+/// system cannot say, that is left to the touch.
+pub(crate) fn allocate(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), offset, len)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 /// Gives the pages of a range back; it reads as zero afterwards and the file keeps its length.

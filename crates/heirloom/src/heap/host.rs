@@ -41,6 +41,11 @@ impl BlockHost {
         Self { backing, block_shift, first_block, state, nr_faults: AtomicU64::new(0) }
     }
 
+    /// Bytes of address space behind the base.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.backing.reserved()
+    }
+
     pub(crate) fn nr_faults(&self) -> u64 {
         self.nr_faults.load(Relaxed)
     }
@@ -119,6 +124,14 @@ unsafe impl Host for BlockHost {
         let end = offset + (u64::from(nr) << self.block_shift);
         if end > self.backing.len() && self.backing.grow_to(end).is_err() {
             return None;
+        }
+        // A block at a time: a signal cuts the call, and it starts again.
+        for i in 0..u64::from(nr) {
+            let block = offset + (i << self.block_shift);
+            if self.backing.provide(block, 1 << self.block_shift).is_err() {
+                self.backing.punch(offset, (i + 1) << self.block_shift);
+                return None;
+            }
         }
         for i in 0..u64::from(nr) {
             if !state.map.mark(offset + (i << self.block_shift)) {
