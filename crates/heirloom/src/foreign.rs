@@ -177,6 +177,10 @@ impl Image {
             Target::File(path) => path.clone(),
             Target::Process(pid) => heap_of_process(*pid).map_err(fail)?.ok_or(ForeignError::NoHeap(*pid))?,
         };
+        // Asked first: opening a fifo would wait for somebody to write into it.
+        if !fs::metadata(&path).map_err(fail)?.is_file() {
+            return Err(BackingError::NotRegular.into());
+        }
         let file = File::open(&path).map_err(fail)?;
         let len = file.metadata().map_err(fail)?.len();
         let memory = FileMemory { file, len, chunk: RefCell::default() };
@@ -253,16 +257,17 @@ impl Image {
 
     fn roots(&self) -> Result<Vec<RootRow>, ForeignError> {
         let region = self.header.identity.roots;
-        let mut bytes = vec![0; region.bytes as usize];
+        let mut bytes = vec![0; roots::record_bytes(region).map_err(RootError::from)?];
         let outside = PoolError::Outside { what: "roots record", offset: region.offset };
         self.file.read(region.offset, &mut bytes).ok_or(outside)?;
         Ok(roots::rows(&bytes)?)
     }
 
     fn check_tree(&self) -> Result<(), std::string::String> {
-        let region = self.header.identity.fdt;
-        let mut bytes = vec![0; region.bytes as usize];
-        self.file.read(region.offset, &mut bytes).ok_or("handover tree: outside the file")?;
+        let mut bytes = [0; heirloom_abi::heap::HEADER_BYTES];
+        self.file
+            .read(self.header.identity.fdt.offset, &mut bytes)
+            .ok_or("handover tree: outside the file")?;
         let tree = crate::heap::tree::check(&bytes, &self.header.identity);
         tree.map(drop).map_err(|error| format!("handover tree: {error}"))
     }

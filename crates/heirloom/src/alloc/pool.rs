@@ -110,6 +110,10 @@ fn allocate_large(seat: &Seat, layout: Layout) -> Result<u64, heirloom_slab::Out
 /// As [`super::deallocate`].
 #[inline(always)]
 unsafe fn deallocate_at(seat: &Seat, block: NonNull<u8>, layout: Layout) {
+    // A collection that outlived its heap: the block went with it, and elsewhere nothing is to be changed.
+    if !seat.holds(block) {
+        return;
+    }
     let pool = seat.hall.pool();
     let offset = pool.offset(block);
     // SAFETY: the block came from this pool with this layout; a user of the block wrote no further than its size.
@@ -130,6 +134,9 @@ unsafe fn reallocate_at(
     old: Layout,
     new: Layout,
 ) -> Result<NonNull<u8>, AllocError> {
+    if !seat.holds(block) {
+        return Err(AllocError { size_bytes: new.size() });
+    }
     let pool = seat.hall.pool();
     let (from, to) = (pool.cache_for(old.size(), old.align()), pool.cache_for(new.size(), new.align()));
     let stays = match (from, to) {

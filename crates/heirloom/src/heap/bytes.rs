@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
+use heirloom_abi::pool::Memory;
+
 use crate::backing::Backing;
 
 /// Copies whole words from the file.
@@ -37,4 +39,28 @@ fn words(backing: &Backing, offset: u64, len: usize) -> &[AtomicU64] {
     assert!(inside && whole, "{len} bytes at {offset:#x} are no words of the heap's file");
     // SAFETY: inside the file, so mapped and backed, and aligned as the base is; read and written as atomics.
     unsafe { std::slice::from_raw_parts(backing.base().as_ptr().add(offset as usize).cast(), len / 8) }
+}
+
+/// The mapped file for a validating reader: what lies outside the file is not there.
+pub(super) struct Mapped<'a>(pub(super) &'a Backing);
+
+impl Memory for Mapped<'_> {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Option<()> {
+        let start = offset & !7;
+        let end = offset.checked_add(buffer.len() as u64)?.checked_next_multiple_of(8)?;
+        if end > self.0.len() {
+            return None;
+        }
+        let words = words(self.0, start, (end - start) as usize);
+        let bytes = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes());
+        for (to, byte) in buffer.iter_mut().zip(bytes.skip((offset - start) as usize)) {
+            *to = byte;
+        }
+        Some(())
+    }
+
+    fn count_nonzero(&self, _offset: u64, _len: u64) -> Option<u64> {
+        // Records are read with this, free memory is not.
+        None
+    }
 }

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use heirloom_slab::{Cpu, Pool};
+use heirloom_slab::{Cpu, Host, Pool};
 
 use super::host::BlockHost;
 use crate::sys;
@@ -66,6 +66,18 @@ pub(crate) struct Seat {
     instance: u64,
     /// True where the slot is the commons.
     shared: bool,
+    /// The heap's addresses.
+    base: usize,
+    bytes: usize,
+}
+
+impl Seat {
+    /// True for an address of this heap; false for what a collection kept of one that was closed.
+    #[inline(always)]
+    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
+    pub(crate) fn holds(&self, block: ptr::NonNull<u8>) -> bool {
+        block.addr().get().wrapping_sub(self.base) < self.bytes
+    }
 }
 
 thread_local! {
@@ -86,11 +98,15 @@ struct SeatHolder(RefCell<Option<std::boxed::Box<Seat>>>);
 
 impl Drop for SeatHolder {
     fn drop(&mut self) {
-        // The thread ends: its slot's slabs are for others.
-        CURRENT.set(ptr::null());
-        if let Some(seat) = self.0.get_mut().take() {
-            leave_for_good(&seat);
+        let Some(seat) = self.0.get_mut().take() else { return };
+        if is_inside() {
+            // A guard outlives this: it lies in another thread-local, or it was leaked and other threads hold what it
+            // vouches for. The thread stays inside, with its slot, until it is dropped.
+            std::boxed::Box::leak(seat);
+            return;
         }
+        // The thread ends: its slot's slabs are for others.
+        leave_for_good(&seat);
     }
 }
 
@@ -117,6 +133,7 @@ pub(crate) fn with_seat<T>(f: impl FnOnce(&Seat) -> T) -> Option<T> {
 }
 
 /// Enters for the duration of `f`; `None` where no heap is open.
+#[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
 #[cold]
 pub(crate) fn with_seat_for_now<T>(f: impl FnOnce(&Seat) -> T) -> Option<T> {
     if !enter() {
@@ -180,6 +197,11 @@ fn leave() {
     }
 }
 
+/// True where the process has a heap, be it closed for a hand-over.
+pub(super) fn has_heap() -> bool {
+    !OPEN.load(Acquire).is_null()
+}
+
 /// True where this thread is inside.
 pub(crate) fn is_inside() -> bool {
     DEPTH.try_with(Cell::get).unwrap_or(0) > 0
@@ -192,13 +214,13 @@ fn leave_for_good(seat: &Seat) {
     let hall = OPEN.load(Acquire);
     // SAFETY: as in `enter`.
     let Some(hall) = (unsafe { hall.as_ref() }) else { return };
-    if hall.instance == seat.instance && hall.step_in(seat.index) {
-        hall.pool().release_cpu(seat.cpu);
-        hall.step_out(seat.index);
+    if hall.instance == seat.instance {
+        hall.release(seat.cpu);
     }
 }
 
 impl Hall {
+    /// A hall whose door is closed: threads that look for a heap wait until [`Hall::reopen`].
     pub(crate) fn new(pool: Pool<BlockHost>) -> Self {
         let nr = pool.geometry().max_cpus as usize;
         // The first claim of a new or inherited pool always finds a slot.
@@ -207,7 +229,7 @@ impl Hall {
             pool: UnsafeCell::new(ManuallyDrop::new(pool)),
             instance: INSTANCES.fetch_add(1, Relaxed),
             doors: (0..nr).map(|_| Door(AtomicU32::new(0))).collect(),
-            closed: AtomicBool::new(false),
+            closed: AtomicBool::new(true),
             commons,
             commons_taken: Mutex::new(false),
             commons_free: Condvar::new(),
@@ -224,8 +246,8 @@ impl Hall {
         unsafe { &*self.pool.get() }
     }
 
-    /// Opens the heap to this process's threads. An error where one is open already.
-    pub(crate) fn open(self: std::boxed::Box<Self>) -> Result<&'static Self, std::boxed::Box<Self>> {
+    /// Makes this the heap of the process. An error where there is one already.
+    pub(crate) fn announce(self: std::boxed::Box<Self>) -> Result<&'static Self, std::boxed::Box<Self>> {
         let hall = std::boxed::Box::into_raw(self);
         match OPEN.compare_exchange(ptr::null_mut(), hall, AcqRel, Acquire) {
             // SAFETY: lives until `close`.
@@ -263,13 +285,7 @@ impl Hall {
         match self.claim() {
             Claim::Gone => return None,
             Claim::Own(cpu) => {
-                return Some(Seat {
-                    hall: self,
-                    cpu,
-                    index: cpu.index(),
-                    instance: self.instance,
-                    shared: false,
-                });
+                return Some(self.seat(cpu, false));
             }
             Claim::Full => {}
         }
@@ -283,8 +299,20 @@ impl Hall {
             self.leave_commons();
             return None;
         }
-        let cpu = self.pool().cpu(self.commons);
-        Some(Seat { hall: self, cpu, index: self.commons, instance: self.instance, shared: true })
+        Some(self.seat(self.pool().cpu(self.commons), true))
+    }
+
+    fn seat(&'static self, cpu: Cpu<'static>, shared: bool) -> Seat {
+        let host = self.pool().host();
+        Seat {
+            hall: self,
+            cpu,
+            index: cpu.index(),
+            instance: self.instance,
+            shared,
+            base: host.base().addr().get(),
+            bytes: host.reserved() as usize,
+        }
     }
 
     fn leave_commons(&self) {
@@ -307,6 +335,17 @@ impl Hall {
             self.doors[cpu.index() as usize].0.store(1, SeqCst);
             drop(guard);
             return Claim::Own(cpu);
+        }
+    }
+
+    /// Gives a CPU slot back. Like [`Hall::claim`] it holds the door open instead of stepping in: the slot's door word is
+    /// the next thread's as soon as the slot is free.
+    fn release(&self, cpu: Cpu<'_>) {
+        while self.wait_while_closed() {
+            let _guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.closed.load(SeqCst) {
+                return self.pool().release_cpu(cpu);
+            }
         }
     }
 
@@ -367,7 +406,8 @@ impl Hall {
             self.closed.store(true, SeqCst);
         }
         self.everyone_sees();
-        let deadline = Instant::now() + timeout;
+        // None is further off than the clock reaches.
+        let deadline = Instant::now().checked_add(timeout);
         let mut spins = 0u32;
         for door in &self.doors {
             while door.0.load(Acquire) != 0 {
@@ -376,7 +416,7 @@ impl Hall {
                     std::hint::spin_loop();
                     continue;
                 }
-                if Instant::now() >= deadline {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     let inside = self.doors.iter().filter(|door| door.0.load(Relaxed) != 0).count();
                     self.reopen();
                     return Err(inside.max(1));

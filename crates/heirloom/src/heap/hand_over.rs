@@ -2,11 +2,13 @@
 #![expect(unsafe_code, reason = "retires the heap of a hand-over that failed on the other side")]
 
 use std::convert::Infallible;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::*;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Heap, roots};
+use heirloom_abi::heap::HeaderError;
+
+use super::{Heap, Shut, open, roots};
 use crate::backing::Backing;
 use crate::channel::{self, Channel, ChannelOptions, HandOverError, Incumbent};
 use crate::command::Command;
@@ -62,26 +64,48 @@ impl Heap {
     }
 }
 
+impl Heap {
+    /// Takes the heap back from a hand-over and opens the door.
+    ///
+    /// Whether or not the header shows a claim, the successor may have reset CPU slots before it ended: the pool takes
+    /// it over only afterwards. So the slots of the threads that wait at the door are made theirs again in either case.
+    fn take_back(&self, closing: &mut bool) -> Result<(), HeaderError> {
+        let live = self.live_cpus.lock().unwrap_or_else(PoisonError::into_inner);
+        self.hall.pool().reclaim(|index| live.get(index as usize).copied().unwrap_or(false));
+        drop(live);
+        let state = open::running(&self.backing, self.generation)?;
+        self.backing.write_state(&state)?;
+        *closing = false;
+        self.hall.reopen();
+        Ok(())
+    }
+
+    fn closing(&self) -> MutexGuard<'_, bool> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Incumbent for Heap {
     fn freeze(&self) -> Result<(), HandOverError> {
         let waited = self.options.door_timeout;
-        let closing = self.close_door(waited).map_err(|threads| HandOverError::Door { threads, waited })?;
+        let mut closing = self.close_door(waited).map_err(|shut| match shut {
+            Shut::Inside(threads) => HandOverError::Door { threads, waited },
+            Shut::HandOver => HandOverError::UnderWay,
+        })?;
         let since = sys::clock_monotonic_ns();
         let pool = self.hall.pool();
         let live = (0..pool.nr_cpu_slots()).map(|index| pool.is_claimed(index)).collect();
         *self.live_cpus.lock().unwrap_or_else(PoisonError::into_inner) = live;
-        let written = self.close_up(self.options.seal.unwrap_or(false), since);
-        drop(closing);
-        if let Err(error) = written {
-            self.thaw();
-            return Err(HandOverError::Freeze { reason: error.to_string() });
-        }
-        Ok(())
+        *closing = true;
+        self.close_up(self.options.seal.unwrap_or(false), since).map_err(|error| {
+            // The header is damaged. If it cannot be written now either, the door stays closed and a restart recovers.
+            let _ = self.take_back(&mut closing);
+            HandOverError::Freeze { reason: error.to_string() }
+        })
     }
 
     fn thaw(&self) {
-        self.hall.pool().thaw();
-        if let Err(error) = self.reopen_as_owner() {
+        if let Err(error) = self.take_back(&mut self.closing()) {
             // The header is ours and was readable a moment ago; if not, the door stays closed and a restart recovers.
             eprintln!("heirloom: the heap's header was damaged during a hand-over: {error}");
         }
@@ -92,9 +116,7 @@ impl Incumbent for Heap {
     }
 
     fn reclaim(&self) -> Result<(), HandOverError> {
-        let live = self.live_cpus.lock().unwrap_or_else(PoisonError::into_inner);
-        self.hall.pool().reclaim(|index| live.get(index as usize).copied().unwrap_or(false));
-        drop(live);
-        self.reopen_as_owner().map_err(|error| HandOverError::Freeze { reason: error.to_string() })
+        self.take_back(&mut self.closing())
+            .map_err(|error| HandOverError::Freeze { reason: error.to_string() })
     }
 }

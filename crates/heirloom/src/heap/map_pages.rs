@@ -2,7 +2,10 @@
 #![expect(unsafe_code, reason = "reads and writes map pages in the mapped file")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 
 use heirloom_abi::heap::Region;
 use heirloom_abi::kho::radix::{
@@ -126,7 +129,8 @@ impl Pages for FilePages {
 
 impl PagesMut for FilePages {
     fn store(&mut self, phys: u64, index: usize, value: u64) -> Option<()> {
-        self.word(phys, index)?.store(value, Relaxed);
+        // Release: a kill finds what was stored before, such as a new node before the word that names it.
+        self.word(phys, index)?.store(value, Release);
         Some(())
     }
 

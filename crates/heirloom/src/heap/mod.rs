@@ -64,11 +64,19 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
-    /// Held by whoever closes the door.
-    closing: Mutex<()>,
+    /// Held by whoever closes the door; true while a hand-over keeps it closed.
+    closing: Mutex<bool>,
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
+}
+
+/// Why the door was not closed.
+enum Shut {
+    /// So many threads stayed inside.
+    Inside(usize),
+    /// A hand-over keeps it closed: what is behind it may be the successor's by now.
+    HandOver,
 }
 
 /// Why a heap was not opened. Nothing in it was changed.
@@ -90,6 +98,17 @@ pub enum HeapError {
     /// The file or the mapping.
     #[error(transparent)]
     Backing(#[from] BackingError),
+    /// The header and the pool's record disagree on the size of a block.
+    #[error("a block is 2^{header} bytes by the header, 2^{pool} by the pool's record")]
+    Blocks {
+        /// The shift in the header.
+        header: u32,
+        /// The shift in the pool's record.
+        pool: u32,
+    },
+    /// Generations are counted in 32 bits.
+    #[error("the heap has seen generation {0}, the last that can be counted")]
+    LastGeneration(u32),
     /// The header is not one that this program can go on with.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -194,7 +213,10 @@ impl Heap {
     }
 
     fn walk(&self, scan: bool) -> Result<Scan, Broken> {
-        let _closing = self.close_door(self.options.door_timeout).map_err(|_| Broken::Inside)?;
+        let _closing = self.close_door(self.options.door_timeout).map_err(|shut| match shut {
+            Shut::Inside(_) => Broken::Inside,
+            Shut::HandOver => Broken::HandOver,
+        })?;
         let pool = self.hall.pool();
         pool.freeze(false);
         let found = check_pool(pool, scan);
@@ -203,16 +225,17 @@ impl Heap {
         found.map(|tally| Scan::new(&tally, self.records_bytes()))
     }
 
-    /// Closes the door; else says how many threads stayed inside. The caller opens it again.
-    fn close_door(&self, timeout: Duration) -> Result<std::sync::MutexGuard<'_, ()>, usize> {
+    /// Closes the door. The caller opens it again.
+    fn close_door(&self, timeout: Duration) -> Result<std::sync::MutexGuard<'_, bool>, Shut> {
         if door::is_inside() {
-            return Err(1);
+            return Err(Shut::Inside(1));
         }
         let closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.gone.load(Acquire) {
-            return Err(0);
+        if *closing || self.gone.load(Acquire) {
+            return Err(Shut::HandOver);
         }
-        self.hall.close(timeout).map(|()| closing)
+        self.hall.close(timeout).map_err(Shut::Inside)?;
+        Ok(closing)
     }
 
     fn records_bytes(&self) -> u64 {
@@ -236,30 +259,25 @@ impl Heap {
         state.file_bytes = self.backing.len();
         self.backing.write_state(&state)
     }
-
-    fn reopen_as_owner(&self) -> Result<(), HeaderError> {
-        let state = open::running(&self.backing, self.generation)?;
-        self.backing.write_state(&state)?;
-        self.hall.reopen();
-        Ok(())
-    }
 }
 
 impl Drop for Heap {
     fn drop(&mut self) {
         let now = crate::sys::clock_monotonic_ns();
-        let closed = self.close_door(self.options.door_timeout).is_ok();
-        if closed {
-            let seal = self.options.seal.unwrap_or(self.options.file.is_some());
-            // A header that cannot be written leaves `Running`: the next owner recovers.
-            let _ = self.close_up(seal, now);
-            roots::forget_all(self.hall.instance());
-            // SAFETY: the door was closed above and stays so; the pool is not used below.
-            unsafe { self.hall.retire() };
-        } else if !self.gone.load(Acquire) {
-            eprintln!(
+        match self.close_door(self.options.door_timeout) {
+            Ok(_closing) => {
+                let seal = self.options.seal.unwrap_or(self.options.file.is_some());
+                // A header that cannot be written leaves `Running`: the next owner recovers.
+                let _ = self.close_up(seal, now);
+                roots::forget_all(self.hall.instance());
+                // SAFETY: the door was closed above and stays so; the pool is not used below.
+                unsafe { self.hall.retire() };
+            }
+            Err(Shut::Inside(_)) => eprintln!(
                 "heirloom: the heap was dropped while a thread is inside; it stays open until the process ends"
-            );
+            ),
+            // It is another process's, or lost with one: not to be written.
+            Err(Shut::HandOver) => {}
         }
     }
 }

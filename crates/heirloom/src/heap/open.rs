@@ -12,26 +12,38 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
-use heirloom_abi::pool::PoolError;
+use heirloom_abi::pool::{PoolError, PoolReader};
 use heirloom_slab::{Config, Pool, RestoreError};
 
-use super::door::Hall;
+use super::bytes::Mapped;
+use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, roots, tree};
-use crate::backing::{Backing, BackingError};
+use super::{Heap, HeapError, Options, Origin, map_pages, roots, tree};
+use crate::backing::{self, Backing, BackingError};
 use crate::channel::{self, Incoming};
+use crate::note::Candidate;
 use crate::{generation, note, sys};
 
 /// How long a successor that is ready waits for the predecessor's freeze; the predecessor's own patience at its door is shorter.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
+    // One at a time: whether there is a heap already is asked before anything is written.
+    static OPENING: Mutex<()> = Mutex::new(());
+    let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    let heap = find_or_create(name, options)?;
+    // It is ours now, acknowledged and all: threads that wait for it may come in.
+    heap.hall.reopen();
+    Ok(heap)
+}
+
+fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
     if let Some(incoming) = channel::incoming()? {
         return inherit(incoming, options);
     }
@@ -58,13 +70,19 @@ fn error_of(error: &HeapError) -> HeapError {
     std::io::Error::other(error.to_string()).into()
 }
 
-/// False for no file, and for one without a single page: a creator that was killed at once leaves such a one.
+/// False for no file, for one without a single page, and for one whose creator was killed before its header stood.
 fn holds_something(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0 && metadata.blocks() > 0)
+    let has_pages = |metadata: std::fs::Metadata| metadata.len() > 0 && metadata.blocks() > 0;
+    std::fs::metadata(path).is_ok_and(has_pages) && !backing::is_unfinished(path)
 }
 
-/// Makes a new heap. Its header is written last: cut before, the file is blank and used again.
+fn refuse_second() -> Result<(), HeapError> {
+    if door::has_heap() { Err(HeapError::AlreadyOpen) } else { Ok(()) }
+}
+
+/// Makes a new heap. Its header is written last: cut before, the file says that it is unfinished and is used again.
 fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
+    refuse_second()?;
     let label =
         Name::new(name).filter(|_| !name.is_empty()).ok_or_else(|| HeapError::Name(name.to_owned()))?;
     if !options.block_size.is_power_of_two() {
@@ -78,6 +96,7 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
     };
     let backing = Arc::new(backing);
     backing.grow_to(layout.first_block)?;
+    backing.provide(0, layout.first_block)?;
     let block_shift = layout.geometry.block_shift;
     let mut map = PreservedMap::create(backing.clone(), layout.map, block_shift)
         .ok_or_else(|| HeapError::Tree("no page for the map".to_owned()))?;
@@ -130,6 +149,7 @@ fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
 }
 
 fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
+    refuse_second()?;
     let (backing, header) = match Backing::adopt_fd(incoming.take_fd()?) {
         Err(BackingError::AddressTaken { base }) => {
             // Comes back only where it was tried already, or failed.
@@ -142,13 +162,15 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
         return Err(HeapError::Tree("the descriptor is of another heap than the one announced".to_owned()));
     }
     let backing = Arc::new(backing);
-    // The predecessor asked our file; this asks the process that really runs.
-    check_types(&backing, header.identity.roots)?;
+    // The predecessor asked our file; this asks the process that really runs. Asked again behind the freeze, as the
+    // predecessor's threads may make roots until then.
+    let mine = this_program()?;
+    roots::check_against(&backing, header.identity.roots, &mine)?;
     incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
     let start = sys::clock_monotonic_ns();
     let header = backing.read_header()?;
     match header.state.phase {
-        Phase::Frozen => restore(backing, options, start),
+        Phase::Frozen => restore(backing, options, &mine, Some(incoming), start),
         // `exec` freezes before it starts us, `spawn` before it says so.
         _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
     }
@@ -157,28 +179,63 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
 /// Takes over a heap that nobody owns: closed in order, or left by a death.
 fn take_over(path: &Path, options: Options) -> Result<Heap, HeapError> {
     let (backing, header) = Backing::open_file(path)?;
+    refuse_second()?;
     let backing = Arc::new(backing);
-    check_types(&backing, header.identity.roots)?;
+    let mine = this_program()?;
     let start = sys::clock_monotonic_ns();
     match header.state.phase {
         Phase::SetAside => Err(HeapError::SetAside),
-        Phase::Frozen => restore(backing, options, start),
-        Phase::Running => recover(backing, options, start),
+        Phase::Frozen => match restore(backing.clone(), options.clone(), &mine, None, start) {
+            // An owner died between the pool and the header: as it took the heap over, or took it back.
+            Err(HeapError::Pool(RestoreError::Pool(PoolError::NotFrozen))) => {
+                recover(backing, options, &mine, start)
+            }
+            done => done,
+        },
+        Phase::Running => recover(backing, options, &mine, start),
     }
 }
 
-fn check_types(backing: &Arc<Backing>, region: heirloom_abi::heap::Region) -> Result<(), HeapError> {
-    let mine = note::read_candidate(Path::new("/proc/self/exe"))?;
-    roots::check_against(backing, region, &mine).map_err(|error| match error {
-        roots::CheckError::Roots(error) => error.into(),
-        roots::CheckError::Candidate(error) => error.into(),
-    })
+impl From<roots::CheckError> for HeapError {
+    fn from(error: roots::CheckError) -> Self {
+        match error {
+            roots::CheckError::Roots(error) => error.into(),
+            roots::CheckError::Candidate(error) => error.into(),
+        }
+    }
 }
 
-fn restore(backing: Arc<Backing>, options: Options, start: u64) -> Result<Heap, HeapError> {
+fn this_program() -> Result<Candidate, HeapError> {
+    Ok(note::read_candidate(Path::new("/proc/self/exe"))?)
+}
+
+/// Asks everything that can be asked before the pool: nothing was written yet.
+fn open_checked(
+    backing: &Arc<Backing>,
+    identity: &Identity,
+    state: &State,
+    mine: &Candidate,
+) -> Result<(Layout, BlockHost), HeapError> {
+    let parts = open_parts(backing, identity)?;
+    roots::validate(backing, identity.roots, identity.first_block, mine)?;
+    next_generation(state)?;
+    Ok(parts)
+}
+
+fn next_generation(before: &State) -> Result<u32, HeapError> {
+    let next = before.generation.checked_add(1).filter(|&next| next != generation::NEVER);
+    next.ok_or(HeapError::LastGeneration(before.generation))
+}
+
+fn restore(
+    backing: Arc<Backing>,
+    options: Options,
+    mine: &Candidate,
+    incoming: Option<&Incoming>,
+    start: u64,
+) -> Result<Heap, HeapError> {
     let header = backing.read_header()?;
-    let (layout, host) = open_parts(&backing, &header.identity)?;
-    roots::validate(&backing, layout.roots, layout.first_block)?;
+    let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let seal = header.state.flags.contains(Flags::SEALED) && options.seal.unwrap_or(true);
     let control = layout.control;
     // SAFETY: the header was checked: the control area lies in the mapped file, which is ours (its lock, or the
@@ -189,25 +246,36 @@ fn restore(backing: Arc<Backing>, options: Options, start: u64) -> Result<Heap, 
             false => Pool::restore(host, control.offset, control.bytes)?,
         }
     };
-    finish(pool, backing, layout, options, Origin::Inherited, header.state, start)
+    finish(pool, backing, layout, options, Origin::Inherited, via(header.state, incoming), start)
 }
 
-fn recover(backing: Arc<Backing>, options: Options, start: u64) -> Result<Heap, HeapError> {
+fn recover(backing: Arc<Backing>, options: Options, mine: &Candidate, start: u64) -> Result<Heap, HeapError> {
     let header = backing.read_header()?;
-    let (layout, host) = open_parts(&backing, &header.identity)?;
-    roots::validate(&backing, layout.roots, layout.first_block)?;
+    let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
     // SAFETY: as for `restore`, and the owner is dead: we hold the lock that it held for life.
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
-    finish(pool, backing, layout, options, origin, header.state, start)
+    finish(pool, backing, layout, options, origin, via(header.state, None), start)
 }
 
 fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, BlockHost), HeapError> {
+    // The pool believes its own record, the host the header: where they differ, blocks would reach over each other.
+    let geometry = PoolReader::open(&Mapped(backing), identity.control.offset)
+        .map_err(|error| HeapError::Pool(error.into()))?
+        .geometry();
+    if geometry.block_shift != identity.block_shift {
+        let (header, pool) = (identity.block_shift, geometry.block_shift);
+        return Err(HeapError::Blocks { header, pool });
+    }
+    let most = map_pages::pages_needed(identity.reserved_bytes, identity.block_shift) * 4096;
+    if identity.map.bytes > most {
+        let bytes = identity.map.bytes;
+        return Err(HeapError::Tree(format!("a map of {bytes} bytes, where {most} mark every block")));
+    }
     let layout = Layout {
-        // Read from the pool's own record below; here only what the header knows.
-        geometry: heirloom_abi::pool::Geometry::new(identity.block_shift, 1, 1, 1)?,
+        geometry,
         reserved: identity.reserved_bytes,
         fdt: identity.fdt,
         map: identity.map,
@@ -220,6 +288,15 @@ fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, Bl
     Ok((layout, BlockHost::new(backing.clone(), identity.block_shift, identity.first_block, map)))
 }
 
+/// The predecessor's state with the way by which the heap came.
+fn via(before: State, incoming: Option<&Incoming>) -> State {
+    State {
+        previous_channel: incoming.map_or(0, |incoming| incoming.channel().number()),
+        helper_pid: incoming.map_or(0, Incoming::helper),
+        ..before
+    }
+}
+
 fn finish(
     pool: Pool<BlockHost>,
     backing: Arc<Backing>,
@@ -229,11 +306,11 @@ fn finish(
     before: State,
     start: u64,
 ) -> Result<Heap, HeapError> {
-    let claim = running(&backing, before.generation + 1)?;
+    let State { previous_channel, helper_pid, .. } = before;
+    let claim = State { previous_channel, helper_pid, ..running(&backing, next_generation(&before)?)? };
     backing.write_state(&claim)?;
     let took = (sys::clock_monotonic_ns() - start).div_ceil(1000);
     let state = State { freeze_us: before.freeze_us, frozen_ns: before.frozen_ns, ..claim };
-    let layout = Layout { geometry: pool.geometry(), ..layout };
     open(pool, backing, layout, options, origin, state, took)
 }
 
@@ -246,9 +323,10 @@ fn open(
     state: State,
     restore_us: u64,
 ) -> Result<Heap, HeapError> {
+    // The door is closed still: nobody is inside before the heap is acknowledged.
+    let hall = std::boxed::Box::new(Hall::new(pool)).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);
     note::format_note();
-    let hall = std::boxed::Box::new(Hall::new(pool)).open().map_err(|_| HeapError::AlreadyOpen)?;
     roots::open(hall.instance(), backing.clone(), layout.roots);
     Ok(Heap {
         hall,
@@ -261,7 +339,7 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
-        closing: Mutex::new(()),
+        closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),
     })

@@ -47,6 +47,16 @@ pub enum RootError {
         /// Where.
         offset: u64,
     },
+    /// Two objects share bytes.
+    #[error("roots `{first}` and `{second}` overlap at {offset:#x}")]
+    Overlap {
+        /// The one that lies lower.
+        first: String,
+        /// The other.
+        second: String,
+        /// Where the other lies.
+        offset: u64,
+    },
     /// The type in the heap is not the one of this program.
     #[error("root `{name}`: {difference}")]
     Changed {
@@ -85,26 +95,50 @@ pub(super) fn format(backing: &Backing, region: Region) -> Result<(), RootError>
     Ok(roots::init(unsafe { record(backing, region) })?)
 }
 
-/// Checks a record, and that every object lies in the blocks.
-pub(super) fn validate(backing: &Backing, region: Region, first_block: u64) -> Result<(), RootError> {
-    let copy = copy_of(backing, region);
-    for root in Roots::read(&copy)?.iter() {
-        let end = root.object_offset.checked_add(root.object_bytes);
-        if root.object_offset < first_block || end.is_none_or(|end| end > backing.len()) {
-            return Err(RootError::Outside { name: root.name.to_owned(), offset: root.object_offset });
+/// Checks a record: every object lies in the blocks and apart from the others, and `candidate` knows its type.
+pub(super) fn validate(
+    backing: &Backing,
+    region: Region,
+    first_block: u64,
+    candidate: &Candidate,
+) -> Result<(), CheckError> {
+    let copy = copy_of(backing, region)?;
+    let roots = Roots::read(&copy).map_err(RootError::from)?;
+    let mut objects = Vec::new();
+    for root in roots.iter() {
+        let end = root.object_offset.checked_add(root.object_bytes.max(1));
+        let Some(end) = end.filter(|&end| root.object_offset >= first_block && end <= backing.len()) else {
+            let (name, offset) = (root.name.to_owned(), root.object_offset);
+            return Err(RootError::Outside { name, offset }.into());
+        };
+        objects.push((root.object_offset, end, root.name));
+    }
+    objects.sort_unstable();
+    for pair in objects.windows(2) {
+        let ((_, end, first), (offset, _, second)) = (pair[0], pair[1]);
+        if offset < end {
+            let (first, second) = (first.to_owned(), second.to_owned());
+            return Err(RootError::Overlap { first, second, offset }.into());
         }
     }
-    Ok(())
+    check_candidate(&roots, candidate)
 }
 
-/// Asks a program whether it knows every root of the heap by its name and type.
+/// Asks a program whether it knows every root of the heap by its name and type. The heap may be open.
 pub(super) fn check_against(
     backing: &Backing,
     region: Region,
     candidate: &Candidate,
 ) -> Result<(), CheckError> {
-    let copy = copy_of(backing, region);
-    let roots = Roots::read(&copy).map_err(RootError::from)?;
+    let copy = {
+        // A root that is being added is there afterwards, or not yet.
+        let _one = table();
+        copy_of(backing, region)?
+    };
+    check_candidate(&Roots::read(&copy).map_err(RootError::from)?, candidate)
+}
+
+fn check_candidate(roots: &Roots<'_>, candidate: &Candidate) -> Result<(), CheckError> {
     Ok(candidate.check(roots.iter().map(|root| (root.name, root.ty)), HeapFormat::CURRENT)?)
 }
 
@@ -149,8 +183,9 @@ pub(crate) fn rows(record: &[u8]) -> Result<Vec<RootRow>, RootError> {
     Roots::read(record)?.iter().map(row).collect()
 }
 
-impl<T: Heritable + Default> Root<T> {
-    /// The root's object: inherited, or made by `T::default()` now.
+impl<T: Heritable + Default + Sync> Root<T> {
+    /// The root's object: inherited, or made by `T::default()` now, which may use other roots. Where two threads are the first
+    /// at once, both make one, and one of the two is dropped.
     ///
     /// # Panics
     ///
@@ -181,24 +216,45 @@ impl<T: Heritable + Default> Root<T> {
 
     #[cold]
     fn find_or_create(&'static self) -> Result<usize, RootError> {
-        let mut guard = table();
-        let table = guard.as_mut().ok_or(RootError::Closed)?;
-        let copy = copy_of(&table.backing, table.region);
-        let base = table.backing.base().as_ptr().expose_provenance();
-        let address = match Roots::read(&copy)?.find(self.name()) {
-            Some(root) => {
-                self.check_type(root.ty)?;
-                base + root.object_offset as usize
-            }
-            None => {
-                // `T::default()` may allocate, but not use this root or another that does not exist yet.
-                let object = self.create(table)?;
-                object.as_ptr().expose_provenance()
-            }
+        if let Some(address) = self.find(&mut table())? {
+            return Ok(address);
+        }
+        // Not under the lock: `T::default()` may look for other roots.
+        let made = Made::new(T::default())
+            .map_err(|error| RootError::NoRoom { name: self.name().to_owned(), error })?;
+        // Dropped before `made`, whose drop is the user's code too.
+        let mut table = table();
+        if let Some(address) = self.find(&mut table)? {
+            return Ok(address);
+        }
+        let table = table.as_mut().ok_or(RootError::Closed)?;
+        let offset = made.place.addr().get() - table.backing.base().addr().get();
+        let root = NewRoot {
+            name: self.name(),
+            object_offset: offset as u64,
+            ty: self.type_bytes(),
+            generation: generation::current(),
         };
-        self.cell.store(address, Release);
-        table.found.push(&self.cell);
-        Ok(address)
+        // SAFETY: the table's lock is held, and this is the only reference to the record.
+        roots::add(unsafe { record(&table.backing, table.region) }, &root)?;
+        Ok(self.keep(table, made.into_place().as_ptr().expose_provenance()))
+    }
+
+    /// The root's address, if there is an object.
+    fn find(&'static self, table: &mut Option<Table>) -> Result<Option<usize>, RootError> {
+        let table = table.as_mut().ok_or(RootError::Closed)?;
+        let copy = copy_of(&table.backing, table.region)?;
+        let Some(root) = Roots::read(&copy)?.find(self.name()) else { return Ok(None) };
+        self.check_type(root.ty)?;
+        let base = table.backing.base().as_ptr().expose_provenance();
+        Ok(Some(self.keep(table, base + root.object_offset as usize)))
+    }
+
+    fn keep(&'static self, table: &mut Table, address: usize) -> usize {
+        if self.cell.swap(address, AcqRel) == 0 {
+            table.found.push(&self.cell);
+        }
+        address
     }
 
     fn check_type(&self, inherited: &[u8]) -> Result<(), RootError> {
@@ -212,33 +268,38 @@ impl<T: Heritable + Default> Root<T> {
         };
         Err(RootError::Changed { name: self.name().to_owned(), difference })
     }
+}
 
-    fn create(&self, table: &Table) -> Result<NonNull<T>, RootError> {
+/// An object in the heap that no record names yet: dropped and given back, unless it is kept.
+struct Made<T> {
+    place: NonNull<T>,
+}
+
+impl<T> Made<T> {
+    fn room() -> Layout {
         let layout = Layout::new::<T>();
-        let room = Layout::from_size_align(layout.size().max(1), layout.align()).unwrap_or(layout);
-        let object = T::default();
-        let place = alloc::allocate(room)
-            .map_err(|error| RootError::NoRoom { name: self.name().to_owned(), error })?
-            .cast::<T>();
+        Layout::from_size_align(layout.size().max(1), layout.align()).unwrap_or(layout)
+    }
+
+    fn new(object: T) -> Result<Self, alloc::AllocError> {
+        let place = alloc::allocate(Self::room())?.cast::<T>();
         // SAFETY: the block is ours, large enough and aligned for a `T`.
         unsafe { place.write(object) };
-        let offset = place.addr().get() - table.backing.base().addr().get();
-        let root = NewRoot {
-            name: self.name(),
-            object_offset: offset as u64,
-            ty: self.type_bytes(),
-            generation: generation::current(),
-        };
-        // SAFETY: the table's lock is held, and this is the only reference to the record.
-        if let Err(error) = roots::add(unsafe { record(&table.backing, table.region) }, &root) {
-            // SAFETY: allocated and written above, and known to nobody.
-            unsafe {
-                place.drop_in_place();
-                alloc::deallocate(place.cast(), room);
-            }
-            return Err(error.into());
+        Ok(Self { place })
+    }
+
+    fn into_place(self) -> NonNull<T> {
+        std::mem::ManuallyDrop::new(self).place
+    }
+}
+
+impl<T> Drop for Made<T> {
+    fn drop(&mut self) {
+        // SAFETY: allocated and written by `new`, and known to nobody.
+        unsafe {
+            self.place.drop_in_place();
+            alloc::deallocate(self.place.cast(), Self::room());
         }
-        Ok(place)
     }
 }
 
@@ -246,10 +307,19 @@ fn table() -> MutexGuard<'static, Option<Table>> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn copy_of(backing: &Backing, region: Region) -> Vec<u8> {
-    let mut copy = vec![0; region.bytes as usize];
+fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
+    let mut copy = vec![0; record_bytes(region)?];
     bytes::copy_out(backing, region.offset, &mut copy);
-    copy
+    Ok(copy)
+}
+
+/// The bytes of a record, if one can be so long: the header says any number.
+pub(crate) fn record_bytes(region: Region) -> Result<usize, RootsError> {
+    let found = usize::try_from(region.bytes).unwrap_or(usize::MAX);
+    if found > roots::MAX_BYTES || !found.is_multiple_of(8) {
+        return Err(RootsError::Region { found });
+    }
+    Ok(found)
 }
 
 /// # Safety

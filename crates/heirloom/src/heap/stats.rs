@@ -80,6 +80,9 @@ pub enum Broken {
     /// The calling thread, or another for too long, was inside.
     #[error("a thread stayed inside the heap: drop every `Inside` first")]
     Inside,
+    /// Another thread hands the heap over.
+    #[error("a hand-over is under way: wait for its end")]
+    HandOver,
     /// The first broken record, and how many there are.
     #[error("{first} (and {more} more)")]
     Pool {

@@ -1,0 +1,302 @@
+//! Heap files as deaths and foreign hands leave them: what the next owner finds.
+#![allow(unsafe_code, reason = "uses raw allocations and ends processes")]
+
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::mem::offset_of;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use heirloom::foreign::{Image, Target};
+use heirloom::{Heap, HeapError, Options, Origin, alloc};
+use heirloom_abi::heap::{HEADER_BYTES, Header, Host, Phase};
+use heirloom_abi::pool::PoolRecord;
+use heirloom_abi::roots::{NewRoot, Roots, add};
+
+const CHILD: &str = "HEIRLOOM_TEST_FILES_CHILD";
+const STEP: &str = "HEIRLOOM_TEST_FILES_STEP";
+
+heirloom::root! {
+    static NUMBER: AtomicU64 = "number";
+    /// Never made by a program; tests write it into files.
+    static TWIN: AtomicU64 = "twin";
+}
+
+/// A process has one heap at a time, so these tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
+        let path = Path::new(dir).join(format!("heirloom-files-{}-{name}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        Self(path)
+    }
+
+    /// A heap with a root and 500 objects, closed in order.
+    fn with_heap(name: &str) -> Self {
+        let scratch = Self::new(name);
+        let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+        NUMBER.get(&heap.enter()).store(7, std::sync::atomic::Ordering::Relaxed);
+        let layout = Layout::from_size_align(80, 16).unwrap();
+        for _ in 0..500 {
+            alloc::allocate(layout).unwrap();
+        }
+        drop(heap);
+        scratch
+    }
+
+    fn file(&self) -> File {
+        File::options().read(true).write(true).open(&self.0).unwrap()
+    }
+
+    fn header(&self) -> Header {
+        let mut page = [0; HEADER_BYTES];
+        let file = self.file();
+        file.read_exact_at(&mut page, 0).unwrap();
+        Header::read(&page, file.metadata().unwrap().len(), &Host::current(4096)).unwrap()
+    }
+
+    fn write_header(&self, header: &Header) {
+        let mut page = [0; HEADER_BYTES];
+        header.write(&mut page, &Host::current(4096)).unwrap();
+        self.file().write_all_at(&page, 0).unwrap();
+    }
+
+    /// What opening says; where it is refused, the file must be as before.
+    fn refusal(&self) -> HeapError {
+        let before = self.file().metadata().unwrap().mtime_nsec();
+        let error = Heap::inherit_or_create("files", options(&self.0)).err().expect("it was taken over");
+        assert_eq!(before, self.file().metadata().unwrap().mtime_nsec(), "a refused file was changed");
+        error
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn options(path: &Path) -> Options {
+    Options::new().file(path).size_limit(32 << 20).block_size(64 << 10)
+}
+
+fn child_of(path: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["child", "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, path);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+/// Opens the heap that the environment names; may be told to die at one of the allocator's stores.
+#[test]
+fn child() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    if let Ok(step) = std::env::var(STEP) {
+        let left = Cell::new(step.parse::<u64>().unwrap());
+        heirloom_slab::set_hook(move || {
+            left.set(left.get() - 1);
+            if left.get() == 0 {
+                // SAFETY: sends a signal.
+                unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+            }
+        });
+    }
+    println!("\nready");
+    let heap = Heap::inherit_or_create("files", options(Path::new(&path))).unwrap();
+    heirloom_slab::clear_hook();
+    std::mem::forget(heap);
+    println!("\nopen");
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(0) };
+}
+
+/// The pool is taken over before the header says so: whoever dies in between leaves a heap that is neither frozen nor claimed.
+#[test]
+fn a_successor_may_die_at_any_store_of_its_take_over() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let whole = Scratch::with_heap("die");
+    let mut step = 1;
+    let (mut inherited, mut recovered) = (0, 0);
+    loop {
+        let copy = Scratch::new("die-copy");
+        fs::copy(&whole.0, &copy.0).unwrap();
+        let status = child_of(&copy.0).env(STEP, step.to_string()).stdout(Stdio::null()).status().unwrap();
+        if status.success() {
+            break;
+        }
+        let frozen = copy.header().state.phase == Phase::Frozen;
+        let heap = Heap::inherit_or_create("files", options(&copy.0))
+            .unwrap_or_else(|error| panic!("after a death at store {step} (frozen: {frozen}): {error}"));
+        match heap.origin() {
+            Origin::Recovered { .. } => recovered += 1,
+            _ => inherited += 1,
+        }
+        assert_eq!(heap.scan().unwrap().live_objects, 501, "store {step}");
+        assert_eq!(NUMBER.get(&heap.enter()).load(std::sync::atomic::Ordering::Relaxed), 7);
+        // The first and the last ones each, of the many between some.
+        step += if step < 20 { 1 } else { 13 };
+    }
+    println!("{step} stores: {inherited} inherited, {recovered} recovered");
+    assert!(recovered > 0);
+}
+
+#[test]
+fn a_creator_may_die_before_its_header_stands() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let mut random = 0x9e37_79b9_7f4a_7c15u64 ^ u64::from(std::process::id());
+    let mut unfinished = 0;
+    for round in 0..60 {
+        let scratch = Scratch::new("creator");
+        let mut command = child_of(&scratch.0);
+        if round % 2 == 0 {
+            // Within the pool's own records, which are written before the header.
+            command.env(STEP, (1 + round / 2 * 5).to_string());
+        }
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "ready"));
+        if round % 2 == 1 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            std::thread::sleep(Duration::from_micros(random % 1500));
+            child.kill().unwrap();
+        }
+        child.wait().unwrap();
+        let left = fs::read(&scratch.0).unwrap_or_default();
+        unfinished += u32::from(left.len() > 4096 && !left.starts_with(b"HEIRLOOM"));
+        let heap = Heap::inherit_or_create("files", options(&scratch.0))
+            .unwrap_or_else(|error| panic!("round {round}, {} bytes left: {error}", left.len()));
+        assert!(heap.generation() <= 2);
+        heap.scan().unwrap();
+    }
+    println!("{unfinished} of 60 were left unfinished");
+    assert!(unfinished > 0);
+}
+
+/// The pool's record is believed by the pool, the header by the host that gives it blocks.
+#[test]
+fn a_pool_of_other_blocks_than_the_header_is_refused() {
+    let _turn = turn();
+    let scratch = Scratch::with_heap("blocks");
+    let control = scratch.header().identity.control.offset;
+    let file = scratch.file();
+    let mut record = [0; size_of::<PoolRecord>()];
+    file.read_exact_at(&mut record, control).unwrap();
+    let mut identity = record;
+    identity[offset_of!(PoolRecord, block_shift)] += 1;
+    let end = offset_of!(PoolRecord, identity_checksum);
+    let sum = heirloom_abi::checksum(&identity[..end], 0);
+    identity[end..end + 8].copy_from_slice(&sum.to_le_bytes());
+    file.write_all_at(&identity, control).unwrap();
+    let error = scratch.refusal();
+    assert!(matches!(error, HeapError::Blocks { header: 16, pool: 17 }), "{error}");
+    file.write_all_at(&record, control).unwrap();
+    drop(Heap::inherit_or_create("files", options(&scratch.0)).unwrap());
+}
+
+#[test]
+fn roots_that_share_their_bytes_are_refused() {
+    let _turn = turn();
+    let scratch = Scratch::with_heap("twins");
+    let region = scratch.header().identity.roots;
+    let mut record = vec![0; region.bytes as usize];
+    let file = scratch.file();
+    file.read_exact_at(&mut record, region.offset).unwrap();
+    let copy = record.clone();
+    let number = Roots::read(&copy).unwrap().find("number").unwrap();
+    let twin = NewRoot {
+        name: TWIN.name(),
+        object_offset: number.object_offset,
+        ty: TWIN.type_bytes(),
+        generation: 1,
+    };
+    add(&mut record, &twin).unwrap();
+    file.write_all_at(&record, region.offset).unwrap();
+    let error = scratch.refusal().to_string();
+    assert!(error.contains("`number` and `twin` overlap"), "{error}");
+}
+
+#[test]
+fn the_last_generation_that_can_be_counted_is_the_last() {
+    let _turn = turn();
+    let scratch = Scratch::with_heap("generations");
+    for generation in [u32::MAX, u32::MAX - 1] {
+        let mut header = scratch.header();
+        header.state.generation = generation;
+        scratch.write_header(&header);
+        let error = scratch.refusal();
+        assert!(matches!(error, HeapError::LastGeneration(found) if found == generation), "{error}");
+    }
+}
+
+/// Lengths in a header are numbers of any size; a sparse file makes them possible, and memory is not asked for.
+#[test]
+fn a_region_of_many_terabytes_is_refused_and_not_allocated() {
+    let _turn = turn();
+    let scratch = Scratch::with_heap("terabytes");
+    let mut header = scratch.header();
+    let identity = &mut header.identity;
+    let huge = 1 << 45;
+    identity.base = 1 << 40;
+    identity.roots.bytes = huge;
+    identity.control.offset = identity.roots.offset + huge;
+    identity.first_block = (identity.control.offset + (1 << 30)).next_multiple_of(1 << 30);
+    identity.reserved_bytes = identity.first_block + (1 << 30);
+    header.state.file_bytes = identity.first_block;
+    scratch.file().set_len(identity.reserved_bytes).unwrap();
+    scratch.write_header(&header);
+    scratch.refusal();
+    let image = Image::open(&Target::File(scratch.0.clone())).unwrap();
+    assert!(image.summary().is_err());
+    assert!(image.verify().is_err());
+}
+
+#[test]
+fn a_fifo_is_not_waited_for() {
+    let scratch = Scratch::new("fifo");
+    let status = Command::new("mkfifo").arg(&scratch.0).status().unwrap();
+    assert!(status.success());
+    assert!(Image::open(&Target::File(scratch.0.clone())).is_err());
+    let _turn = turn();
+    assert!(Heap::inherit_or_create("files", options(&scratch.0)).is_err());
+}
+
+/// A touch of a page for which a full file system has no room would end the program.
+#[test]
+fn blocks_in_a_file_have_their_pages_before_they_are_used() {
+    let _turn = turn();
+    let scratch = Scratch::new("pages");
+    let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+    let layout = Layout::from_size_align(1 << 20, 16).unwrap();
+    let large = alloc::allocate(layout).unwrap();
+    let metadata = fs::metadata(&scratch.0).unwrap();
+    assert!(metadata.blocks() * 512 >= metadata.len(), "{} of {}", metadata.blocks() * 512, metadata.len());
+    // SAFETY: allocated above.
+    unsafe { alloc::deallocate(large, layout) };
+    heap.scan().unwrap();
+    assert!(
+        fs::metadata(&scratch.0).unwrap().blocks() * 512 < metadata.len(),
+        "what was freed is given back"
+    );
+}
