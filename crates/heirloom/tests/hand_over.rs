@@ -49,7 +49,10 @@ fn use_heap(heap: &Heap) {
     let generation = u64::from(heap.generation());
     if generation == 1 {
         for i in 0..NR {
-            sessions.insert(i, Session { identity: i, visits: 0, name: String::from(format!("session {i}").as_str()) });
+            sessions.insert(
+                i,
+                Session { identity: i, visits: 0, name: String::from(format!("session {i}").as_str()) },
+            );
         }
     }
     assert_eq!(sessions.len() as u64, NR);
@@ -62,7 +65,10 @@ fn use_heap(heap: &Heap) {
     // A tenth goes and comes again.
     for i in (generation % 10..NR).step_by(10) {
         sessions.remove(&i);
-        sessions.insert(i, Session { identity: i, visits: generation, name: String::from(format!("session {i}").as_str()) });
+        sessions.insert(
+            i,
+            Session { identity: i, visits: generation, name: String::from(format!("session {i}").as_str()) },
+        );
     }
     let mut journal = JOURNAL.get(&inside).write();
     journal.generations += 1;
@@ -82,7 +88,12 @@ fn life() {
     use_heap(&heap);
     let scan = heap.scan().unwrap();
     let generation = heap.generation();
-    log(&format!("{generation} pid {} blocks {} stale {}", std::process::id(), scan.blocks, scan.stale_bytes));
+    log(&format!(
+        "{generation} pid {} blocks {} stale {}",
+        std::process::id(),
+        scan.blocks,
+        scan.stale_bytes
+    ));
     let mut words = plan.split(' ');
     let (what, last) = (words.next().unwrap(), words.next().unwrap().parse::<u32>().unwrap());
     if generation == 1 && what == "refusals" {
@@ -92,7 +103,8 @@ fn life() {
         log("done");
         return;
     }
-    let channel = if what == "exec" || what == "mixed" && generation % 2 == 0 { Channel::Exec } else { Channel::Spawn };
+    let channel =
+        if what == "exec" || what == "mixed" && generation.is_multiple_of(2) { Channel::Exec } else { Channel::Spawn };
     let error = heap.hand_over_with(me(), channel).unwrap_err();
     log(&format!("hand-over failed: {error}"));
 }
