@@ -103,8 +103,11 @@ fn life() {
         log("done");
         return;
     }
-    let channel =
-        if what == "exec" || what == "mixed" && generation.is_multiple_of(2) { Channel::Exec } else { Channel::Spawn };
+    let channel = if what == "exec" || what == "mixed" && generation.is_multiple_of(2) {
+        Channel::Exec
+    } else {
+        Channel::Spawn
+    };
     let error = heap.hand_over_with(me(), channel).unwrap_err();
     log(&format!("hand-over failed: {error}"));
 }
