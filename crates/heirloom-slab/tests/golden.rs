@@ -72,6 +72,7 @@ fn unpack(packed: &[u8], bytes: &mut [u8]) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "looks at each byte of the memory")]
 fn version_1_is_written_to_the_same_bytes() {
     let (host, _) = build();
     // SAFETY: the pool is gone.

@@ -16,7 +16,7 @@ use heirloom_slab::{Pool, Scrub};
 
 const NR_THREADS: usize = 4;
 const ROUNDS: u64 = if cfg!(miri) { 2 } else { 12 };
-const STEPS: u64 = if cfg!(miri) { 60 } else { 6000 };
+const STEPS: u64 = if cfg!(miri) { 40 } else { 6000 };
 
 /// An object that says who it is in each of its words.
 #[derive(Debug)]
@@ -183,6 +183,7 @@ fn threads_over_generations_when_slots_are_zeroed_at_the_freeze() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of objects")]
 fn a_constant_live_set_keeps_its_blocks_over_200_generations() {
     let (host, mut pool) = new_pool(geometry(), 40, Scrub::OnFree);
     let sizes = [24, 64, 200, 500, 1500, 5000];
@@ -191,7 +192,7 @@ fn a_constant_live_set_keeps_its_blocks_over_200_generations() {
     let mut live: Vec<_> =
         (0..300).map(|nr| alloc(&pool, cpu, sizes[nr % sizes.len()], 1).unwrap()).collect();
     let mut blocks = Vec::new();
-    for generation in 0..if cfg!(miri) { 3 } else { 200 } {
+    for generation in 0..200 {
         let seats: Vec<_> = (0..2).map(|_| pool.claim_cpu().unwrap().index()).collect();
         for _ in 0..150 {
             let nr = random.below(live.len() as u64) as usize;
@@ -212,6 +213,7 @@ fn a_constant_live_set_keeps_its_blocks_over_200_generations() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of objects")]
 fn empty_blocks_go_back_to_the_host() {
     let (host, pool) = new_pool(geometry(), 40, Scrub::OnFree);
     let cpu = pool.claim_cpu().unwrap();
@@ -229,6 +231,7 @@ fn empty_blocks_go_back_to_the_host() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of objects")]
 fn free_slots_are_used_before_the_pool_grows() {
     let (host, pool) = new_pool(geometry(), 40, Scrub::OnFree);
     let (first, second) = (pool.claim_cpu().unwrap(), pool.claim_cpu().unwrap());
@@ -247,6 +250,7 @@ fn free_slots_are_used_before_the_pool_grows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of objects")]
 fn what_another_freed_is_used_before_the_pool_grows() {
     let (host, pool) = new_pool(geometry(), 40, Scrub::OnFree);
     let (first, second) = (pool.claim_cpu().unwrap(), pool.claim_cpu().unwrap());
@@ -260,6 +264,7 @@ fn what_another_freed_is_used_before_the_pool_grows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of objects")]
 fn out_of_memory_is_an_error_and_a_free_ends_it() {
     for size in [64, 3000, 9000] {
         let (host, pool) = new_pool(geometry(), 40, Scrub::OnFree);

@@ -31,7 +31,9 @@ pub enum RestoreError {
 
 impl<H: Host> Pool<H> {
     /// Takes over a frozen pool. `control` is where its control area lies, `control_bytes` how much memory is there.
-    /// Costs a look at the tables: nothing for each object, nothing for each slab.
+    /// Costs a look at the tables: nothing for each object, nothing for each slab. A slab's record is checked when the slab is
+    /// first wanted. One thing in it is the predecessor's word alone: an owner of a tenure that is still to come.
+    /// [`Pool::restore_checked`] asks for that too.
     ///
     /// # Errors
     ///

@@ -15,6 +15,9 @@ use std::sync::{Arc, Mutex};
 use heirloom_abi::pool::Geometry;
 use heirloom_slab::{Config, Cpu, Fault, Host, Pool, Scrub};
 
+/// Looks at each byte; Miri, which is slow, at some.
+const STRIDE: usize = if cfg!(miri) { 509 } else { 1 };
+
 pub(crate) struct Region {
     base: NonNull<u8>,
     layout: Layout,
@@ -177,7 +180,7 @@ pub(crate) fn alloc(pool: &Pool<TestHost>, cpu: Cpu<'_>, size: usize, mark: u8) 
     unsafe {
         if pool.scrub() == Scrub::OnFree {
             let room = pool.usable_bytes(size, 16);
-            assert!((0..room).all(|i| at.add(i).read() == 0), "a fresh object is all zeros");
+            assert!((0..room).step_by(STRIDE).all(|i| at.add(i).read() == 0), "a fresh object is all zeros");
         }
         at.write_bytes(mark, size);
     }
@@ -187,7 +190,7 @@ pub(crate) fn alloc(pool: &Pool<TestHost>, cpu: Cpu<'_>, size: usize, mark: u8) 
 pub(crate) fn verify(pool: &Pool<TestHost>, object: Object) {
     let at = pool.address(object.offset);
     // SAFETY: the object is ours.
-    let whole = unsafe { (0..object.size).all(|i| at.add(i).read() == object.mark) };
+    let whole = unsafe { (0..object.size).step_by(STRIDE).all(|i| at.add(i).read() == object.mark) };
     assert!(whole, "an object keeps its bytes: {object:?}");
 }
 
@@ -204,7 +207,7 @@ pub(crate) fn free(pool: &Pool<TestHost>, cpu: Cpu<'_>, object: Object) {
 
 /// Runs every check; nothing may be broken.
 pub(crate) fn check(pool: &Pool<TestHost>, scan: bool) -> heirloom_abi::pool::Tally {
-    pool.check(scan, |broken| panic!("{broken}"))
+    pool.check(scan && !cfg!(miri), |broken| panic!("{broken}"))
 }
 
 /// Numbers that are the same for the same seed.
