@@ -93,29 +93,24 @@ fn covered(bytes: &[u8], geometry: Geometry) -> Vec<(u64, u64)> {
 #[test]
 fn each_changed_byte_of_a_sealed_pool_is_an_error_and_the_pool_stays_as_it_was() {
     let (host, live) = frozen(true);
-    // SAFETY: no pool works on the memory.
-    let bytes = unsafe { host.bytes() };
-    let before = bytes.to_vec();
+    let before = host.snapshot();
     let mut nr = 0u32;
     let step = if cfg!(miri) { 2503 } else { 1 };
     for (start, len) in covered(&before, geometry()) {
         for at in (start..start + len).step_by(step) {
             for flip in [0xff, 1] {
-                bytes[at as usize] ^= flip;
-                let damaged = bytes[at as usize];
+                host.overwrite(at as usize, &[before[at as usize] ^ flip]);
                 let refused = restore_checked(&host).err();
                 assert!(refused.is_some(), "byte {at:#x} ^ {flip:#x} goes unseen");
-                // All but this byte is as it was. Comparing the whole region each time takes minutes: the records do.
-                assert_eq!(bytes[at as usize], damaged);
-                bytes[at as usize] ^= flip;
+                host.overwrite(at as usize, &[before[at as usize]]);
                 nr += 1;
                 if nr % 512 == 0 {
-                    assert!(*bytes == *before, "byte {at:#x}: a refused pool was changed");
+                    assert!(host.snapshot() == before, "byte {at:#x}: a refused pool was changed");
                 }
             }
         }
     }
-    assert!(*bytes == *before, "a refused pool was changed");
+    assert!(host.snapshot() == before, "a refused pool was changed");
     assert!(cfg!(miri) || nr > 10_000, "{nr} changes");
     let pool = restore_checked(&host).unwrap();
     live.iter().for_each(|object| verify(&pool, *object));
@@ -125,9 +120,7 @@ fn each_changed_byte_of_a_sealed_pool_is_an_error_and_the_pool_stays_as_it_was()
 #[test]
 fn changed_bytes_that_mean_nothing_do_no_harm() {
     let (host, live) = frozen(true);
-    // SAFETY: no pool works on the memory.
-    let bytes = unsafe { host.bytes() };
-    let before = bytes.to_vec();
+    let before = host.snapshot();
     let geometry = geometry();
     let mut ranges = vec![
         (geometry.cpu_offset(0), geometry.control_bytes()),
@@ -149,7 +142,8 @@ fn changed_bytes_that_mean_nothing_do_no_harm() {
         let mut random = Random(seed);
         for &(start, end) in &ranges {
             for _ in 0..1 + random.below(40) {
-                bytes[(start + random.below(end - start)) as usize] = random.below(256) as u8;
+                let at = start + random.below(end - start);
+                host.overwrite(at as usize, &[random.below(256) as u8]);
             }
         }
         // SAFETY: the former pool is not used any more.
@@ -161,7 +155,7 @@ fn changed_bytes_that_mean_nothing_do_no_harm() {
         assert_eq!(tally.stale_bytes, 0, "seed {seed}");
         live.iter().for_each(|object| verify(&pool, *object));
         drop(pool);
-        bytes.copy_from_slice(&before);
+        host.overwrite(0, &before);
     }
 }
 
@@ -197,9 +191,7 @@ fn a_damaged_running_pool_is_refused_or_recovered() {
         let other = pool.claim_cpu().unwrap();
         let made: Vec<_> = (0..90).filter_map(|_| alloc(&pool, pool.cpu(0), 64, 9)).collect();
         made.into_iter().for_each(|object| free(&pool, other, object));
-        // SAFETY: the pool above stands still.
-        let bytes = unsafe { host.bytes() };
-        let before = bytes.to_vec();
+        let before = host.snapshot();
         let geometry = geometry();
         let mut ranges = vec![
             (0, geometry.control_bytes()),
@@ -223,9 +215,9 @@ fn a_damaged_running_pool_is_refused_or_recovered() {
                 let value =
                     if random.below(3) == 0 { random.below(256) as u8 } else { random.below(4) as u8 };
                 changed.push(at);
-                bytes[at as usize] = value;
+                host.overwrite(at as usize, &[value]);
             }
-            let damaged = bytes.to_vec();
+            let damaged = host.snapshot();
             // SAFETY: its owner is dead.
             match unsafe { Pool::recover(host.successor(), 0, host.control_bytes()) } {
                 Ok((pool, _)) => {
@@ -237,11 +229,11 @@ fn a_damaged_running_pool_is_refused_or_recovered() {
                 }
                 Err(_) => {
                     refused += 1;
-                    assert!(*bytes == *damaged, "seed {seed}: a refused pool was changed");
+                    assert!(host.snapshot() == damaged, "seed {seed}: a refused pool was changed");
                 }
             }
             host.0.faults.lock().unwrap().clear();
-            bytes.copy_from_slice(&before);
+            host.overwrite(0, &before);
             print.done();
         }
         assert!(cfg!(miri) || (refused > 100 && recovered > 100), "{refused} refused, {recovered} recovered");
@@ -253,9 +245,7 @@ fn a_damaged_running_pool_is_refused_or_recovered() {
 #[test]
 fn a_damaged_slab_is_found_when_it_is_wanted_and_left_alone() {
     let (host, _) = frozen(false);
-    // SAFETY: no pool works on the memory.
-    let bytes = unsafe { host.bytes() };
-    let before = bytes.to_vec();
+    let before = host.snapshot();
     let geometry = geometry();
     let block = word(&before, geometry.block_offset(0));
     let end = block + geometry.header_bytes();
@@ -270,7 +260,7 @@ fn a_damaged_slab_is_found_when_it_is_wanted_and_left_alone() {
             if (24..32).contains(&field) {
                 at += 8;
             }
-            bytes[at as usize] = random.below(256) as u8;
+            host.overwrite(at as usize, &[random.below(256) as u8]);
         }
         // SAFETY: the former pool is not used any more.
         let pool = unsafe { Pool::restore(host.successor(), 0, host.control_bytes()) }.unwrap();
@@ -279,7 +269,7 @@ fn a_damaged_slab_is_found_when_it_is_wanted_and_left_alone() {
         pool.check(true, |_| {});
         drop(pool);
         host.0.faults.lock().unwrap().clear();
-        bytes.copy_from_slice(&before);
+        host.overwrite(0, &before);
         print.done();
     }
 }
@@ -317,9 +307,7 @@ fn exercise(pool: &Pool<TestHost>, random: &mut Random) {
 #[test]
 fn tables_that_contradict_themselves_are_refused_by_name() {
     let (host, _) = frozen(false);
-    // SAFETY: no pool works on the memory.
-    let bytes = unsafe { host.bytes() };
-    let before = bytes.to_vec();
+    let before = host.snapshot();
     let geometry = geometry();
     let first = geometry.block_offset(0) as usize;
     let second = geometry.block_offset(1) as usize;
@@ -329,28 +317,28 @@ fn tables_that_contradict_themselves_are_refused_by_name() {
 
     // Two entries for one block.
     let offset = word(&before, second as u64);
-    bytes[first..first + 8].copy_from_slice(&offset.to_le_bytes());
+    host.overwrite(first, &offset.to_le_bytes());
     assert!(matches!(recover(), RestoreError::Block { .. } | RestoreError::Pool(PoolError::Block { .. })));
-    bytes.copy_from_slice(&before);
+    host.overwrite(0, &before);
     // A block outside the memory, and one in the control area.
     for offset in [1u64 << 40, 0] {
-        bytes[first..first + 8].copy_from_slice(&offset.to_le_bytes());
+        host.overwrite(first, &offset.to_le_bytes());
         assert_eq!(recover(), RestoreError::Block { index: 0, offset });
-        bytes.copy_from_slice(&before);
+        host.overwrite(0, &before);
     }
     // A huge object whose run leaves the memory.
     let huge =
         (0..4).map(|index| geometry.block_offset(index)).find(|&at| half(&before, at + 8) == 2).unwrap()
             as usize;
-    bytes[huge + 12..huge + 16].copy_from_slice(&u32::MAX.to_le_bytes());
+    host.overwrite(huge + 12, &u32::MAX.to_le_bytes());
     assert!(matches!(recover(), RestoreError::Block { .. }), "{:?}", recover());
-    bytes.copy_from_slice(&before);
+    host.overwrite(0, &before);
     // Foreign, zeroed, and cut short.
-    bytes[..16].copy_from_slice(b"heirloom-slab-v2");
+    host.overwrite(0, b"heirloom-slab-v2");
     assert_eq!(recover(), RestoreError::Pool(PoolError::Foreign(0)));
-    bytes[..4096].fill(0);
+    host.overwrite(0, &[0; 4096]);
     assert_eq!(recover(), RestoreError::Pool(PoolError::Foreign(0)));
-    bytes.copy_from_slice(&before);
+    host.overwrite(0, &before);
     for control_bytes in [0, 100, 4096, geometry.control_bytes() - 1] {
         // SAFETY: the former pool is not used any more.
         let cut = unsafe { Pool::restore(host.successor(), 0, control_bytes) };
@@ -358,21 +346,21 @@ fn tables_that_contradict_themselves_are_refused_by_name() {
     }
     // Moved: the same bytes at another place.
     let at = 4 * geometry.block_bytes();
-    bytes.copy_within(..geometry.control_bytes() as usize, at as usize);
+    host.overwrite(at as usize, &before[..geometry.control_bytes() as usize]);
     // SAFETY: nobody uses that memory.
     let moved = unsafe { Pool::restore(host.successor(), at, host.control_bytes()) };
     assert_eq!(moved.map(drop), Err(RestoreError::Pool(PoolError::Moved { found: at, recorded: 0 })));
-    bytes.copy_from_slice(&before);
+    host.overwrite(0, &before);
     // A size class of another size: `alloc` would hand out slots that are too small.
     let class = geometry.cache_offset(5);
     let small = before[geometry.cache_offset(0) as usize..][..128].to_vec();
-    bytes[class as usize..][..128].copy_from_slice(&small);
+    host.overwrite(class as usize, &small);
     assert!(matches!(recover(), RestoreError::Pool(PoolError::Cache { index: 5, .. })));
     let nr_caches = offset_of!(PoolRecord, nr_caches);
-    bytes.copy_from_slice(&before);
-    bytes[nr_caches] = 3;
+    host.overwrite(0, &before);
+    host.overwrite(nr_caches, &[3]);
     assert!(matches!(recover(), RestoreError::Pool(PoolError::Cache { index: 3, .. })));
-    bytes.copy_from_slice(&before);
+    host.overwrite(0, &before);
     restore(&host);
 }
 

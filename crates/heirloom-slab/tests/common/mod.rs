@@ -83,6 +83,22 @@ impl TestHost {
         self.0.first as u64 * self.0.geometry.block_bytes()
     }
 
+    /// A copy of all bytes.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let mut copy = vec![0; self.0.layout.size()];
+        // SAFETY: the region is initialised, and the copy is as long. No reference to the region is made, for a pool may
+        // hold some of its own.
+        unsafe { copy.as_mut_ptr().copy_from_nonoverlapping(self.0.base.as_ptr(), copy.len()) };
+        copy
+    }
+
+    /// Writes bytes over what is there, as damage does or a repair.
+    pub(crate) fn overwrite(&self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.0.layout.size());
+        // SAFETY: it is within the region; as above.
+        unsafe { self.0.base.as_ptr().add(at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
     /// All bytes, for a test that damages them.
     ///
     /// # Safety
