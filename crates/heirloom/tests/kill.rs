@@ -94,6 +94,17 @@ fn child() {
     });
 }
 
+/// Makes this thread stand still between two of its stores for a while, so that most kills find it there and the other
+/// thread has gone on meanwhile: a slot that this one still lists may have been handed out again.
+fn stop_now_and_then() {
+    let mut random = Random(u64::from(std::process::id()) | 1 << 40);
+    heirloom_slab::set_hook(move || {
+        if random.next().is_multiple_of(48) {
+            std::thread::sleep(Duration::from_micros(600));
+        }
+    });
+}
+
 fn churn(heap: &Heap, mut random: Random) {
     loop {
         let inside = heap.enter();
@@ -210,15 +221,21 @@ fn kills(default: u32) -> u32 {
     std::env::var("HEIRLOOM_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(default)
 }
 
-/// One test, as a process has at most one heap open.
 #[test]
-fn nothing_is_lost_or_handed_out_twice_and_the_wrong_order_is_noticed() {
+fn nothing_is_lost_or_handed_out_twice() {
     if std::env::var_os(CHILD).is_some() {
         return;
     }
     let (done, lost) = rounds(kills(500), false).unwrap_or_else(|error| panic!("{error}"));
     println!("{done} kills: no live object lost, none handed out twice; {lost} were in a thread's hands");
-    let caught = rounds(kills(500).max(500) * 4, true);
+}
+
+/// With one order swapped about one kill in a thousand shows a live object that was listed as free, so this is for a
+/// machine with time. The canary that every run of the tests has, without chance, is `heirloom-slab`'s `tests/canary.rs`.
+#[test]
+#[ignore = "takes thousands of kills: run it alone, with --ignored"]
+fn the_wrong_order_is_noticed() {
+    let caught = rounds(kills(10_000), true);
     println!("with one order swapped: {caught:?}");
     assert!(caught.is_err(), "the order that loses objects went unnoticed");
 }
