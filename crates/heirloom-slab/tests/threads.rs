@@ -16,7 +16,7 @@ use heirloom_slab::{Pool, Scrub};
 
 const NR_THREADS: usize = 4;
 const ROUNDS: u64 = if cfg!(miri) { 2 } else { 12 };
-const STEPS: u64 = if cfg!(miri) { 40 } else { 6000 };
+const STEPS: u64 = if cfg!(miri) { 25 } else { 6000 };
 
 /// An object that says who it is in each of its words.
 #[derive(Debug)]
