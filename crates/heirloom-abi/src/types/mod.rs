@@ -40,7 +40,7 @@ pub use difference::{Change, Difference, Part, Path, Step, first_difference};
 pub use flatten::{fingerprint, flat_len, flatten};
 pub use reader::{Children, FieldView, Fields, Shape, TypeView, TypesError, VariantView, Variants};
 
-/// The version of the byte form that [`flatten`] writes and [`TypeView::parse`] understands.
+/// The version of the byte form that [`flatten()`] writes and [`TypeView::parse`] understands.
 pub const FORM_VERSION: u16 = 1;
 
 /// The first two bytes of every byte form.

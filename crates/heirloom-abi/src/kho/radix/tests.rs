@@ -90,6 +90,7 @@ fn a_walk_goes_from_large_orders_to_small_and_up() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes under Miri, and no unsafe code in this crate")]
 fn one_leaf_covers_128_mib_of_pages() {
     with_map(16, |map, pages| {
         map.mark_range(pages, 0..128 << 20, Order::ZERO).unwrap();
@@ -174,6 +175,7 @@ fn a_zero_root_is_not_an_empty_map() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes under Miri, and no unsafe code in this crate")]
 fn overlaps_are_found_over_any_distance_of_orders() {
     for (small, large) in
         [(0, 1), (0, 3), (0, 5), (0, 6), (0, 9), (3, 4), (9, 18), (4, 9), (0, 27), (44, 47), (47, 49)]
@@ -254,6 +256,7 @@ fn a_node_with_two_parents_is_refused() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes under Miri, and no unsafe code in this crate")]
 fn the_number_of_nodes_bounds_the_work() {
     with_map(16, |map, pages| {
         // Each node has 512 times the same child: 512^5 visits, if nobody counted.
