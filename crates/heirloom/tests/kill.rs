@@ -83,11 +83,16 @@ fn child() {
     heirloom_slab::set_window(400);
     heirloom_slab::set_wrong_order(std::env::var_os(WRONG).is_some());
     let heap = Heap::inherit_or_create("kill", options(Path::new(&path))).unwrap();
+    // Before the first kill: `look` counts it.
+    TABLE.get(&heap.enter());
     std::thread::scope(|scope| {
         for thread in 0..THREADS as u64 {
             let heap = &heap;
             scope.spawn(move || {
-                churn(heap, Random(0x9e37_79b9 ^ (thread << 40) ^ u64::from(std::process::id())))
+                if thread == 1 && std::env::var_os(WRONG).is_some() {
+                    stop_now_and_then();
+                }
+                churn(heap, Random(0x9e37_79b9 ^ (thread << 40) ^ u64::from(std::process::id())));
             });
         }
         println!("\nready");

@@ -248,6 +248,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes under Miri, and no unsafe code in this crate")]
     fn every_geometry_that_passes_the_check_has_room_behind_its_header() {
         for block in 0..40 {
             let Ok(geometry) = Geometry::new(block, 128, 4, 16) else { continue };
