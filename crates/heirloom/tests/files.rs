@@ -7,10 +7,9 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heirloom::foreign::{Image, Target};
@@ -22,29 +21,17 @@ use heirloom_abi::roots::{NewRoot, Roots, add};
 const CHILD: &str = "HEIRLOOM_TEST_FILES_CHILD";
 const STEP: &str = "HEIRLOOM_TEST_FILES_STEP";
 
+mod common;
+
+use common::{Scratch, turn};
+
 heirloom::root! {
     static NUMBER: AtomicU64 = "number";
     /// Never made by a program; tests write it into files.
     static TWIN: AtomicU64 = "twin";
 }
 
-/// A process has one heap at a time, so these tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
-        let path = Path::new(dir).join(format!("heirloom-files-{}-{name}", std::process::id()));
-        let _ = fs::remove_file(&path);
-        Self(path)
-    }
-
     /// A heap with a root and 500 objects, closed in order.
     fn with_heap(name: &str) -> Self {
         let scratch = Self::new(name);
@@ -81,12 +68,6 @@ impl Scratch {
         let error = Heap::inherit_or_create("files", options(&self.0)).err().expect("it was taken over");
         assert_eq!(before, self.file().metadata().unwrap().mtime_nsec(), "a refused file was changed");
         error
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -4,38 +4,16 @@
 use std::alloc::Layout;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use heirloom::foreign::{Image, Target};
 use heirloom::{Broken, Heap, HeapError, Options, Origin, Scrub, alloc};
 
-/// A process has one heap at a time, so these tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
+mod common;
 
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A path on tmpfs that is gone when the test ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
-        let path = Path::new(dir).join(format!("heirloom-test-{}-{name}", std::process::id()));
-        let _ = fs::remove_file(&path);
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
+use common::{Scratch, turn};
 
 fn small() -> Options {
     Options::new().size_limit(32 << 20).block_size(64 << 10)

@@ -310,8 +310,7 @@ fn finish(
     let claim = State { previous_channel, helper_pid, ..running(&backing, next_generation(&before)?)? };
     backing.write_state(&claim)?;
     let took = (sys::clock_monotonic_ns() - start).div_ceil(1000);
-    let state = State { freeze_us: before.freeze_us, frozen_ns: before.frozen_ns, ..claim };
-    open(pool, backing, layout, options, origin, state, took)
+    open(pool, backing, layout, options, origin, claim, took)
 }
 
 fn open(
