@@ -27,7 +27,7 @@ impl<H: Host> Pool<H> {
             cpu.reset(self.nr_caches());
         }
         for (cache, shared) in cpu.caches.iter().zip(self.arena.caches()).take(self.nr_caches()) {
-            cache.capacity.store(shared.magazine.load(Relaxed), Relaxed);
+            cache.open(shared.magazine.load(Relaxed));
             cache.partial.store(0, Relaxed);
             cache.nr_partial.store(0, Relaxed);
             cache.search.store(0, Relaxed);

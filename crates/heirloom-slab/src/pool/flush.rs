@@ -6,10 +6,17 @@ use heirloom_abi::pool::SLAB_KIND_SLAB;
 
 use super::Pool;
 use super::slabs::DAMAGED;
-use crate::cpu::{Cpu, CpuCache, Locked};
+use crate::cpu::{Cpu, CpuCache, Locked, MAGAZINE_SLOTS};
 use crate::host::{Fault, Host};
 use crate::slab::Slab;
 use crate::sync::Ordering::*;
+
+/// Neighbouring entries of a magazine that stand in one bitmap word: the unit in which slots go back.
+struct Run<'a> {
+    slab: Slab<'a>,
+    word: u32,
+    mask: u64,
+}
 
 impl<H: Host> Pool<H> {
     /// Makes room in the magazine by giving its colder half to the slabs, and lists the slot.
@@ -18,72 +25,118 @@ impl<H: Host> Pool<H> {
     pub(super) fn flush(&self, cpu: Cpu<'_>, cache: usize, slot: u64) {
         let cpu = cpu.lock(|| self.host.pause());
         let mine = &cpu.caches[cache];
-        let half = (mine.capacity.load(Relaxed) / 2).max(1);
-        mine.spill(cpu.slot, half);
-        self.empty_spill(&cpu, cache);
-        mine.push(slot);
+        self.give_coldest(&cpu, cache, (mine.capacity() / 2).max(1));
+        if !mine.push(slot) {
+            // A cache without a magazine, as that of a size that no slab serves.
+            self.host.report(Fault::NoSlot(slot));
+        }
     }
 
     /// Gives all that the CPU's magazines and its accumulator hold to the slabs.
     pub(super) fn fold(&self, cpu: &Locked<'_>) {
         for cache in 0..self.nr_caches() {
-            let mine = &cpu.caches[cache];
-            while mine.nr.load(Relaxed) > 0 {
-                mine.spill(cpu.slot, u32::MAX);
-                self.empty_spill(cpu, cache);
-            }
+            self.give_coldest(cpu, cache, u32::MAX);
         }
         self.publish_out(cpu);
     }
 
-    fn empty_spill(&self, cpu: &Locked<'_>, cache: usize) {
-        while let Some(slot) = cpu.slot.last_spilled() {
-            let slab = self.give(cpu, cache, slot);
-            cpu.slot.drop_spilled();
-            // Only now: while the spill area still listed the slot, its slab had to stay.
-            if let Some(slab) = slab {
-                self.take_down_if_idle(cpu, cache, &slab);
+    /// Gives the `count` coldest slots of a magazine to their slabs, or to the accumulator, a run at a time.
+    fn give_coldest(&self, cpu: &Locked<'_>, cache: usize, count: u32) {
+        let mine = &cpu.caches[cache];
+        let (mut at, nr) = (mine.bottom.load(Relaxed), mine.nr().min(MAGAZINE_SLOTS as u32));
+        let end = at.wrapping_add(count.min(nr));
+        while at != end {
+            let Some((run, next)) = self.find_run(mine, cache, at, end) else {
+                self.host.report(Fault::NoSlot(mine.entry(at).load(Relaxed)));
+                at = at.wrapping_add(1);
+                mine.drop_below(at);
+                continue;
+            };
+            let is_ours = self.give(cpu, cache, &run);
+            at = next;
+            mine.drop_below(at);
+            // Only now: while the magazine still listed the slots, their slab had to stay.
+            if is_ours {
+                self.take_down_if_idle(cpu, cache, &run.slab);
             }
         }
     }
 
-    /// Lists a slot in its slab, or in the accumulator for a slab of another CPU. Returns the slab if it is ours.
-    fn give<'a>(&'a self, cpu: &Locked<'_>, cache: usize, slot: u64) -> Option<Slab<'a>> {
-        let Some((slab, index)) = self.locate(cache, slot) else {
-            self.host.report(Fault::NoSlot(slot));
-            return None;
-        };
+    /// The entries from `at` on that stand in one word, and where the next run begins; `None` where the first is no slot.
+    #[inline]
+    fn find_run<'a>(&'a self, mine: &CpuCache, cache: usize, at: u32, end: u32) -> Option<(Run<'a>, u32)> {
+        let first = mine.entry(at).load(Relaxed);
+        let (slab, index) = self.locate(cache, first)?;
+        let slot_bytes = u64::from(slab.head.slot_bytes.load(Relaxed));
+        let reciprocal = slab.head.reciprocal.load(Relaxed);
+        let start = first.wrapping_sub(u64::from(index % 64).wrapping_mul(slot_bytes));
+        let nr_slots = slab.head.nr_slots.load(Relaxed).saturating_sub(index & !63).min(64);
+        let bytes = u64::from(nr_slots).wrapping_mul(slot_bytes);
+        let mut run = Run { slab, word: index / 64, mask: 1 << (index % 64) };
+        let mut next = at.wrapping_add(1);
+        while next != end {
+            let slot = mine.entry(next).load(Relaxed);
+            let within = slot.wrapping_sub(start);
+            let bit = within.wrapping_mul(reciprocal) >> 40;
+            if within >= bytes || bit.wrapping_mul(slot_bytes) != within {
+                break;
+            }
+            if run.mask >> bit & 1 == 1 {
+                self.host.report(Fault::DoubleFree(slot));
+            }
+            run.mask |= 1 << bit;
+            next = next.wrapping_add(1);
+        }
+        Some((run, next))
+    }
+
+    /// Lists a run in its slab, or in the accumulator for a slab of another CPU. True where the slab is ours.
+    ///
+    /// The magazine lists the run still, and nothing that it listed before: what the accumulator holds may be published.
+    fn give(&self, cpu: &Locked<'_>, cache: usize, run: &Run<'_>) -> bool {
+        let (slab, head) = (&run.slab, run.slab.head);
         let tag = cpu.slot.tag.load(Relaxed);
         loop {
-            let is_it = slab.head.kind.load(Acquire) == SLAB_KIND_SLAB;
-            if !is_it || slab.head.cache.load(Relaxed) as usize != cache {
-                self.host.report(Fault::NoSlot(slot));
-                return None;
+            let is_it = head.kind.load(Acquire) == SLAB_KIND_SLAB;
+            if !is_it || head.cache.load(Relaxed) as usize != cache {
+                self.report_run(run, run.mask, Fault::NoSlot);
+                return false;
             }
-            let owner = slab.head.owner.load(Acquire);
+            let owner = head.owner.load(Acquire);
             if owner == DAMAGED {
                 // Reported when it was found.
-                return None;
+                return false;
             }
-            if owner == tag || self.adopt(cpu, &slab, cache) {
-                if slab.put_free((index / 64) as usize, 1 << (index % 64)) != 0 {
-                    self.host.report(Fault::DoubleFree(slot));
+            if owner == tag || self.adopt(cpu, slab, cache) {
+                let twice = slab.put_free(run.word as usize, run.mask);
+                if twice != 0 {
+                    self.report_run(run, twice, Fault::DoubleFree);
                 }
-                self.mark_dirty(&slab);
-                if slab.head.listed.load(Relaxed) == 0 {
+                self.mark_dirty(slab);
+                if head.listed.load(Relaxed) == 0 {
                     slab.collect();
-                    self.link(&cpu.caches[cache], &slab);
+                    self.link(&cpu.caches[cache], slab);
                 }
-                return Some(slab);
+                return true;
             }
             if self.is_live(owner) {
-                self.accumulate(cpu, &slab, index);
-                return None;
+                self.accumulate(cpu, run);
+                return false;
             }
+        }
+    }
+
+    #[cold]
+    fn report_run(&self, run: &Run<'_>, mask: u64, fault: impl Fn(u64) -> Fault) {
+        let slot_bytes = u64::from(run.slab.head.slot_bytes.load(Relaxed));
+        for bit in (0..64).filter(|bit| mask >> bit & 1 == 1) {
+            let index = u64::from(run.word) * 64 + bit;
+            self.host.report(fault(self.base_of(&run.slab) + index * slot_bytes));
         }
     }
 
     /// The slab and the index of a slot of `cache`; `None` where no such slot can be.
+    #[inline]
     fn locate(&self, cache: usize, slot: u64) -> Option<(Slab<'_>, u32)> {
         let shape = &self.arena.caches()[cache];
         let block = slot & !(self.geometry.block_bytes() - 1);
@@ -102,16 +155,16 @@ impl<H: Host> Pool<H> {
         fits.then_some((slab, index))
     }
 
-    /// Notes a free of another CPU's slot in the one-word accumulator, which is published when the word changes.
-    fn accumulate(&self, cpu: &Locked<'_>, slab: &Slab<'_>, index: u32) {
+    /// Notes a run of another CPU's slots in the one-word accumulator, which is published when the word changes.
+    fn accumulate(&self, cpu: &Locked<'_>, run: &Run<'_>) {
         let out = cpu.accumulator();
-        let word = u64::from(index / 64);
-        if out.slab.load(Relaxed) != slab.at || out.word.load(Relaxed) != word {
+        let word = u64::from(run.word);
+        if out.slab.load(Relaxed) != run.slab.at || out.word.load(Relaxed) != word {
             self.publish_out(cpu);
-            out.slab.store(slab.at, Relaxed);
+            out.slab.store(run.slab.at, Relaxed);
             out.word.store(word, Relaxed);
         }
-        out.mask.store(out.mask.load(Relaxed) | 1 << (index % 64), Release);
+        out.mask.store(out.mask.load(Relaxed) | run.mask, Release);
     }
 
     /// Publishes what the accumulator holds.

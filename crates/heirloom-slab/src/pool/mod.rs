@@ -30,7 +30,7 @@ use core::ptr::NonNull;
 
 use heirloom_abi::pool::{Geometry, PoolError, PoolReader, Tally};
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Magazines};
 use crate::host::Host;
 use crate::memory::{Arena, Reader};
 use crate::size_class::{class_bytes, class_of};
@@ -123,6 +123,11 @@ impl<H: Host> Pool<H> {
                 .map(|all| all - header)
         };
         usable.unwrap_or(size) as usize
+    }
+
+    /// The magazines of `cpu`'s size classes.
+    pub fn magazines<'a>(&self, cpu: Cpu<'a>) -> Magazines<'a> {
+        cpu.magazines(self.nr_classes)
     }
 
     /// Allocates a slot of `cache`: its offset. Under [`Scrub::OnFree`] all its bytes are zero.
