@@ -11,11 +11,36 @@ use crate::host::{Fault, Host};
 use crate::slab::Slab;
 use crate::sync::Ordering::*;
 
-/// Neighbouring entries of a magazine that stand in one bitmap word: the unit in which slots go back.
-struct Run<'a> {
+/// The numbers of a cache that every slot of it goes by.
+struct Shape {
+    slot_bytes: u64,
+    /// As [`heirloom_abi::pool::SlabRecord::reciprocal`].
+    reciprocal: u64,
+    nr_slots: u32,
+    units: u32,
+}
+
+impl Shape {
+    /// Which slot begins `within` bytes behind a slab's first; `None` where none does.
+    #[inline(always)]
+    fn index_of(&self, within: u64) -> Option<u32> {
+        // Wrapping: an offset that is no slot's may be anything. The comparison decides.
+        let index = within.wrapping_mul(self.reciprocal) >> 40;
+        let is_it = index < self.nr_slots.into() && index * self.slot_bytes == within;
+        if is_it { Some(index as u32) } else { None }
+    }
+}
+
+/// A slab while slots go back to it: neighbours in a magazine are often neighbours in a slab.
+struct Visit<'a> {
     slab: Slab<'a>,
-    word: u32,
-    mask: u64,
+    /// Offset of its first slot, and bytes of all its slots.
+    base: u64,
+    bytes: u64,
+    is_ours: bool,
+    /// What `leave` is to count.
+    nr: u32,
+    summary: u64,
 }
 
 impl<H: Host> Pool<H> {
@@ -40,131 +65,141 @@ impl<H: Host> Pool<H> {
         self.publish_out(cpu);
     }
 
-    /// Gives the `count` coldest slots of a magazine to their slabs, or to the accumulator, a run at a time.
+    /// Gives the `count` coldest slots of a magazine to their slabs, or to the accumulator for those of other CPUs.
     fn give_coldest(&self, cpu: &Locked<'_>, cache: usize, count: u32) {
         let mine = &cpu.caches[cache];
+        let shape = self.shape(cache);
         let (mut at, nr) = (mine.bottom.load(Relaxed), mine.nr().min(MAGAZINE_SLOTS as u32));
         let end = at.wrapping_add(count.min(nr));
+        let mut visit: Option<Visit<'_>> = None;
         while at != end {
-            let Some((run, next)) = self.find_run(mine, cache, at, end) else {
-                self.host.report(Fault::NoSlot(mine.entry(at).load(Relaxed)));
-                at = at.wrapping_add(1);
-                mine.drop_below(at);
-                continue;
-            };
-            let is_ours = self.give(cpu, cache, &run);
-            at = next;
-            mine.drop_below(at);
-            // Only now: while the magazine still listed the slots, their slab had to stay.
-            if is_ours {
-                self.take_down_if_idle(cpu, cache, &run.slab);
+            let slot = mine.entry(at).load(Relaxed);
+            match &mut visit {
+                Some(visit) if slot.wrapping_sub(visit.base) < visit.bytes => {
+                    match shape.index_of(slot - visit.base) {
+                        Some(index) if visit.is_ours => self.give(visit, index, slot),
+                        Some(index) => self.accumulate(cpu, mine, at, &visit.slab, index),
+                        None => self.host.report(Fault::NoSlot(slot)),
+                    }
+                    at = at.wrapping_add(1);
+                }
+                _ => {
+                    self.leave(cpu, cache, visit.take(), at);
+                    visit = self.visit(cpu, cache, &shape, slot);
+                    if visit.is_none() {
+                        at = at.wrapping_add(1);
+                    }
+                }
             }
+        }
+        self.leave(cpu, cache, visit, end);
+    }
+
+    fn shape(&self, cache: usize) -> Shape {
+        let cache = &self.arena.caches()[cache];
+        let slot_bytes = u64::from(cache.slot_bytes.load(Relaxed)).max(1);
+        Shape {
+            slot_bytes,
+            reciprocal: (1u64 << 40).div_ceil(slot_bytes),
+            nr_slots: cache.nr_slots.load(Relaxed),
+            units: 1 << cache.slab_order.load(Relaxed),
         }
     }
 
-    /// The entries from `at` on that stand in one word, and where the next run begins; `None` where the first is no slot.
+    /// Finds out whose the slab of a slot is, and makes it ours where it is nobody's; `None` where there is no such slab,
+    /// which was reported.
     #[inline]
-    fn find_run<'a>(&'a self, mine: &CpuCache, cache: usize, at: u32, end: u32) -> Option<(Run<'a>, u32)> {
-        let first = mine.entry(at).load(Relaxed);
-        let (slab, index) = self.locate(cache, first)?;
-        let slot_bytes = u64::from(slab.head.slot_bytes.load(Relaxed));
-        let reciprocal = slab.head.reciprocal.load(Relaxed);
-        let start = first.wrapping_sub(u64::from(index % 64).wrapping_mul(slot_bytes));
-        let nr_slots = slab.head.nr_slots.load(Relaxed).saturating_sub(index & !63).min(64);
-        let bytes = u64::from(nr_slots).wrapping_mul(slot_bytes);
-        let mut run = Run { slab, word: index / 64, mask: 1 << (index % 64) };
-        let mut next = at.wrapping_add(1);
-        while next != end {
-            let slot = mine.entry(next).load(Relaxed);
-            let within = slot.wrapping_sub(start);
-            let bit = within.wrapping_mul(reciprocal) >> 40;
-            if within >= bytes || bit.wrapping_mul(slot_bytes) != within {
-                break;
-            }
-            if run.mask >> bit & 1 == 1 {
-                self.host.report(Fault::DoubleFree(slot));
-            }
-            run.mask |= 1 << bit;
-            next = next.wrapping_add(1);
-        }
-        Some((run, next))
-    }
-
-    /// Lists a run in its slab, or in the accumulator for a slab of another CPU. True where the slab is ours.
-    ///
-    /// The magazine lists the run still, and nothing that it listed before: what the accumulator holds may be published.
-    fn give(&self, cpu: &Locked<'_>, cache: usize, run: &Run<'_>) -> bool {
-        let (slab, head) = (&run.slab, run.slab.head);
+    fn visit<'a>(
+        &'a self,
+        cpu: &Locked<'_>,
+        cache: usize,
+        shape: &Shape,
+        slot: u64,
+    ) -> Option<Visit<'a>> {
+        let Some((slab, base)) = self.locate(shape, slot) else {
+            self.host.report(Fault::NoSlot(slot));
+            return None;
+        };
         let tag = cpu.slot.tag.load(Relaxed);
-        loop {
-            let is_it = head.kind.load(Acquire) == SLAB_KIND_SLAB;
-            if !is_it || head.cache.load(Relaxed) as usize != cache {
-                self.report_run(run, run.mask, Fault::NoSlot);
-                return false;
+        let is_ours = loop {
+            let is_it = slab.head.kind.load(Acquire) == SLAB_KIND_SLAB;
+            if !is_it || slab.head.cache.load(Relaxed) as usize != cache {
+                self.host.report(Fault::NoSlot(slot));
+                return None;
             }
-            let owner = head.owner.load(Acquire);
+            let owner = slab.head.owner.load(Acquire);
             if owner == DAMAGED {
                 // Reported when it was found.
-                return false;
+                return None;
             }
-            if owner == tag || self.adopt(cpu, slab, cache) {
-                let twice = slab.put_free(run.word as usize, run.mask);
-                if twice != 0 {
-                    self.report_run(run, twice, Fault::DoubleFree);
-                }
-                self.mark_dirty(slab);
-                if head.listed.load(Relaxed) == 0 {
-                    slab.collect();
-                    self.link(&cpu.caches[cache], slab);
-                }
-                return true;
+            if owner == tag || self.adopt(cpu, &slab, cache) {
+                break true;
             }
             if self.is_live(owner) {
-                self.accumulate(cpu, run);
-                return false;
+                break false;
             }
-        }
+        };
+        let bytes = u64::from(shape.nr_slots) * shape.slot_bytes;
+        Some(Visit { slab, base, bytes, is_ours, nr: 0, summary: 0 })
     }
 
-    #[cold]
-    fn report_run(&self, run: &Run<'_>, mask: u64, fault: impl Fn(u64) -> Fault) {
-        let slot_bytes = u64::from(run.slab.head.slot_bytes.load(Relaxed));
-        for bit in (0..64).filter(|bit| mask >> bit & 1 == 1) {
-            let index = u64::from(run.word) * 64 + bit;
-            self.host.report(fault(self.base_of(&run.slab) + index * slot_bytes));
-        }
-    }
-
-    /// The slab and the index of a slot of `cache`; `None` where no such slot can be.
+    /// The slab that a slot of such a cache lies in, and its base; `None` where no slab can be.
     #[inline]
-    fn locate(&self, cache: usize, slot: u64) -> Option<(Slab<'_>, u32)> {
-        let shape = &self.arena.caches()[cache];
+    fn locate(&self, shape: &Shape, slot: u64) -> Option<(Slab<'_>, u64)> {
         let block = slot & !(self.geometry.block_bytes() - 1);
-        let units = 1u32 << shape.slab_order.load(Relaxed);
-        let unit = ((slot - block) >> self.geometry.unit_shift) as u32 & !(units - 1);
+        let unit = ((slot - block) >> self.geometry.unit_shift) as u32 & !(shape.units - 1);
         if unit < self.geometry.header_units() {
             return None;
         }
-        let slab = self.arena.slab(block, unit);
-        let within = slot - block - (u64::from(unit) << self.geometry.unit_shift);
-        // Wrapping: the descriptor may be a predecessor's that nobody looked at yet. The comparison below decides.
-        let index = (within.wrapping_mul(slab.head.reciprocal.load(Relaxed)) >> 40) as u32;
-        let fits = slab.head.cache.load(Relaxed) as usize == cache
-            && index < shape.nr_slots.load(Relaxed)
-            && u64::from(index) * u64::from(shape.slot_bytes.load(Relaxed)) == within;
-        fits.then_some((slab, index))
+        let base = block + (u64::from(unit) << self.geometry.unit_shift);
+        shape.index_of(slot - base).map(|_| (self.arena.slab(block, unit), base))
     }
 
-    /// Notes a run of another CPU's slots in the one-word accumulator, which is published when the word changes.
-    fn accumulate(&self, cpu: &Locked<'_>, run: &Run<'_>) {
+    /// Lists a slot in its slab, which is ours. The counts follow in [`Pool::leave`]: the bits are the truth.
+    #[inline(always)]
+    fn give(&self, visit: &mut Visit<'_>, index: u32, slot: u64) {
+        let (word, bit) = ((index / 64) as usize, 1 << (index % 64));
+        let free = &visit.slab.free[word];
+        let old = free.load(Relaxed);
+        if old & bit != 0 {
+            return self.host.report(Fault::DoubleFree(slot));
+        }
+        free.store(old | bit, Release);
+        visit.nr += 1;
+        visit.summary |= 1 << word;
+    }
+
+    /// Ends a visit: counts what was given, and drops the entries below `at` from the magazine.
+    #[inline]
+    fn leave(&self, cpu: &Locked<'_>, cache: usize, visit: Option<Visit<'_>>, at: u32) {
+        let mine = &cpu.caches[cache];
+        let Some(Visit { slab, is_ours: true, nr, summary, .. }) = visit else {
+            return mine.drop_below(at);
+        };
+        slab.count_free(nr, summary);
+        self.mark_dirty(&slab);
+        if slab.head.listed.load(Relaxed) == 0 {
+            slab.collect();
+            self.link(mine, &slab);
+        }
+        mine.drop_below(at);
+        // Only now: while the magazine still listed the slots, their slab had to stay.
+        self.take_down_if_idle(cpu, cache, &slab);
+    }
+
+    /// Notes a slot of another CPU's slab in the one-word accumulator, which is published when the word changes.
+    #[inline]
+    fn accumulate(&self, cpu: &Locked<'_>, mine: &CpuCache, at: u32, slab: &Slab<'_>, index: u32) {
         let out = cpu.accumulator();
-        let word = u64::from(run.word);
-        if out.slab.load(Relaxed) != run.slab.at || out.word.load(Relaxed) != word {
+        let word = u64::from(index / 64);
+        if out.slab.load(Relaxed) != slab.at || out.word.load(Relaxed) != word {
+            // What is published may be handed out at once: the magazine must not list it any more.
+            mine.drop_below(at);
             self.publish_out(cpu);
-            out.slab.store(run.slab.at, Relaxed);
+            out.slab.store(slab.at, Relaxed);
             out.word.store(word, Relaxed);
         }
-        out.mask.store(out.mask.load(Relaxed) | run.mask, Release);
+        out.mask.store(out.mask.load(Relaxed) | 1 << (index % 64), Release);
     }
 
     /// Publishes what the accumulator holds.
