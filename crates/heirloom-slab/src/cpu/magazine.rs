@@ -129,10 +129,10 @@ impl CpuCache {
         self.limit.store(bottom.wrapping_add(capacity), Relaxed);
     }
 
-    /// Makes room for `capacity` slots, from a state in which nothing is listed.
+    /// Makes it list nothing, in one store, and have room for `capacity` slots.
     pub(crate) fn open(&self, capacity: u32) {
         let top = self.top.load(Relaxed);
-        self.bottom.store(top, Relaxed);
+        self.bottom.store(top, Release);
         self.limit.store(top.wrapping_add(capacity.min(MAGAZINE_SLOTS as u32)), Relaxed);
     }
 }

@@ -121,7 +121,9 @@ impl<'a> Cpu<'a> {
 impl CpuCache {
     /// Makes it one that lists nothing and has no room.
     pub(crate) fn reset(&self) {
-        for number in [&self.top, &self.bottom, &self.limit, &self.search, &self.nr_partial] {
+        // In one store: were the ends of the ring set one by one, a kill in between would leave a magazine of old entries.
+        self.open(0);
+        for number in [&self.search, &self.nr_partial] {
             number.store(0, Relaxed);
         }
         for word in [&self.partial, &self.pending, &self.search_stamp] {

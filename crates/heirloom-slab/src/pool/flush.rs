@@ -31,7 +31,10 @@ impl Shape {
     }
 }
 
-/// A slab while slots go back to it: neighbours in a magazine are often neighbours in a slab.
+/// Slabs that are visited at a time. Slots that were freed in no order come from a few slabs by turns.
+const VISITS: usize = 8;
+
+/// A slab while slots go back to it.
 struct Visit<'a> {
     slab: Slab<'a>,
     /// Offset of its first slot, and bytes of all its slots.
@@ -71,10 +74,12 @@ impl<H: Host> Pool<H> {
         let shape = self.shape(cache);
         let (mut at, nr) = (mine.bottom.load(Relaxed), mine.nr().min(MAGAZINE_SLOTS as u32));
         let end = at.wrapping_add(count.min(nr));
-        let mut visit: Option<Visit<'_>> = None;
+        let slab_shift = self.geometry.unit_shift + shape.units.trailing_zeros();
+        let mut visits: [Option<Visit<'_>>; VISITS] = [const { None }; VISITS];
         while at != end {
             let slot = mine.entry(at).load(Relaxed);
-            match &mut visit {
+            let visit = &mut visits[(slot >> slab_shift) as usize % VISITS];
+            match visit {
                 Some(visit) if slot.wrapping_sub(visit.base) < visit.bytes => {
                     match shape.index_of(slot - visit.base) {
                         Some(index) if visit.is_ours => self.give(visit, index, slot),
@@ -84,15 +89,20 @@ impl<H: Host> Pool<H> {
                     at = at.wrapping_add(1);
                 }
                 _ => {
-                    self.leave(cpu, cache, visit.take(), at);
-                    visit = self.visit(cpu, cache, &shape, slot);
+                    if let Some(left) = visit.take() {
+                        self.leave(cpu, cache, left, at);
+                    }
+                    *visit = self.visit(cpu, cache, &shape, slot);
                     if visit.is_none() {
                         at = at.wrapping_add(1);
                     }
                 }
             }
         }
-        self.leave(cpu, cache, visit, end);
+        mine.drop_below(end);
+        for left in visits.into_iter().flatten() {
+            self.leave(cpu, cache, left, end);
+        }
     }
 
     fn shape(&self, cache: usize) -> Shape {
@@ -171,11 +181,9 @@ impl<H: Host> Pool<H> {
 
     /// Ends a visit: counts what was given, and drops the entries below `at` from the magazine.
     #[inline]
-    fn leave(&self, cpu: &Locked<'_>, cache: usize, visit: Option<Visit<'_>>, at: u32) {
+    fn leave(&self, cpu: &Locked<'_>, cache: usize, visit: Visit<'_>, at: u32) {
+        let Visit { slab, is_ours: true, nr, summary, .. } = visit else { return };
         let mine = &cpu.caches[cache];
-        let Some(Visit { slab, is_ours: true, nr, summary, .. }) = visit else {
-            return mine.drop_below(at);
-        };
         slab.count_free(nr, summary);
         self.mark_dirty(&slab);
         if slab.head.listed.load(Relaxed) == 0 {

@@ -95,6 +95,7 @@ impl<H: Host> Pool<H> {
             lock: AtomicU32::new(0),
             room: core::array::from_fn(|_| AtomicU32::new(0)),
             nr_empty: AtomicU32::new(0),
+            spare_blocks: AtomicU32::new(0),
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Pool<H: Host> {
     pub(crate) room: [AtomicU32; 8],
     /// Blocks without any slab or object.
     pub(crate) nr_empty: AtomicU32,
+    /// How many of them are kept, beside one.
+    pub(crate) spare_blocks: AtomicU32,
 }
 
 impl<H: Host> Pool<H> {

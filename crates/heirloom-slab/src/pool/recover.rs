@@ -87,9 +87,9 @@ impl<H: Host> Pool<H> {
         for index in 0..self.nr_cpus() {
             let cpu = self.arena.cpu(index);
             for cache in cpu.caches.iter().take(self.nr_caches()) {
-                let top = cache.top.load(Relaxed);
-                // The hottest, where the numbers are damaged and say more than there can be.
-                for back in 1..=cache.nr().min(MAGAZINE_SLOTS as u32) {
+                let (top, nr) = (cache.top.load(Relaxed), cache.nr());
+                // Where the numbers are damaged and say more than there can be, no entry is to be believed.
+                for back in 1..=if nr <= MAGAZINE_SLOTS as u32 { nr } else { 0 } {
                     let slot = cache.entry(top.wrapping_sub(back)).load(Relaxed);
                     recovered.folded += u64::from(self.list_free(slot));
                 }

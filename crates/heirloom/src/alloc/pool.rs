@@ -22,15 +22,23 @@ const SLOT_ALIGN: usize = 16;
 
 #[inline(always)]
 pub(super) fn allocate(layout: Layout) -> Result<NonNull<u8>, AllocError> {
-    if layout.align() <= SLOT_ALIGN {
-        // SAFETY: the reference goes no further.
-        if let Some(seat) = unsafe { door::seat() } {
-            if let Some(slot) = seat.magazines.take(class_of(layout.size())) {
-                return Ok(seat.address_of(slot));
-            }
-        }
+    let block = match take(layout) {
+        Some(block) => Some(block),
+        None => allocate_slowly(layout),
+    };
+    block.ok_or(AllocError { size_bytes: layout.size() })
+}
+
+/// The fast way of an allocation.
+#[inline(always)]
+fn take(layout: Layout) -> Option<NonNull<u8>> {
+    if layout.align() > SLOT_ALIGN {
+        return None;
     }
-    allocate_slowly(layout)
+    // SAFETY: the reference goes no further.
+    let seat = unsafe { door::seat() }?;
+    let slot = seat.magazines.take(class_of(layout.size()))?;
+    Some(seat.address_of(slot))
 }
 
 #[inline]
@@ -56,24 +64,36 @@ pub(super) fn allocate_zeroed(layout: Layout) -> Result<NonNull<u8>, AllocError>
 /// As [`super::deallocate`].
 #[inline(always)]
 pub(super) unsafe fn deallocate(block: NonNull<u8>, layout: Layout) {
-    if layout.align() <= SLOT_ALIGN {
-        // SAFETY: the reference goes no further.
-        if let Some(seat) = unsafe { door::seat() } {
-            let place = seat.magazines.room(class_of(layout.size()));
-            if let (Some(slot), Some(place)) = (seat.offset_of(block), place) {
-                // SAFETY: the block came from this pool with this layout; a user of it wrote no further than its size.
-                unsafe {
-                    if seat.zeroes {
-                        block.as_ptr().write_bytes(0, layout.size());
-                    }
-                    place.put(slot);
-                }
-                return;
-            }
+    // SAFETY: passed on.
+    unsafe {
+        if !put(block, layout) {
+            deallocate_slowly(block, layout);
         }
     }
-    // SAFETY: passed on.
-    unsafe { deallocate_slowly(block, layout) }
+}
+
+/// The fast way of a free; false where nothing was done.
+///
+/// # Safety
+///
+/// As [`super::deallocate`].
+#[inline(always)]
+unsafe fn put(block: NonNull<u8>, layout: Layout) -> bool {
+    if layout.align() > SLOT_ALIGN {
+        return false;
+    }
+    // SAFETY: the reference goes no further.
+    let Some(seat) = (unsafe { door::seat() }) else { return false };
+    let Some(slot) = seat.offset_of(block) else { return false };
+    let Some(place) = seat.magazines.room(class_of(layout.size())) else { return false };
+    // SAFETY: the block came from this pool with this layout; a user of it wrote no further than its size.
+    unsafe {
+        if seat.zeroes {
+            block.as_ptr().write_bytes(0, layout.size());
+        }
+        place.put(slot);
+    }
+    true
 }
 
 /// # Safety
@@ -102,12 +122,13 @@ pub(super) fn usable_size(layout: Layout) -> usize {
 
 #[cold]
 #[inline(never)]
-fn allocate_slowly(layout: Layout) -> Result<NonNull<u8>, AllocError> {
+fn allocate_slowly(layout: Layout) -> Option<NonNull<u8>> {
     // SAFETY: the reference goes no further.
-    match unsafe { door::seat() } {
+    let block = match unsafe { door::seat() } {
         Some(seat) => allocate_at(seat, layout),
         None => outside(layout, allocate_at),
-    }
+    };
+    block.ok()
 }
 
 /// # Safety

@@ -60,11 +60,13 @@ static INSTANCES: AtomicU64 = AtomicU64::new(1);
 
 /// What a thread inside has at hand: first what each allocation needs.
 pub(crate) struct Seat {
+    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
     pub(crate) magazines: Magazines<'static>,
     /// The heap's addresses.
     base: NonNull<u8>,
     bytes: u64,
     /// True where what is freed is zeroed at once.
+    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
     pub(crate) zeroes: bool,
     pub(crate) hall: &'static Hall,
     pub(crate) cpu: Cpu<'static>,
