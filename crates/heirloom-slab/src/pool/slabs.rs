@@ -112,8 +112,8 @@ impl<H: Host> Pool<H> {
     pub(super) fn take_down_if_idle(&self, cpu: &Locked<'_>, cache: usize, slab: &Slab<'_>) {
         let list = &cpu.caches[cache];
         let others = list.nr_partial.load(Relaxed).saturating_sub(1);
-        let enough = others > 0
-            && others.saturating_mul(slab.head.units.load(Relaxed)) >= self.geometry.units() / 2;
+        let enough =
+            others > 0 && others.saturating_mul(slab.head.units.load(Relaxed)) >= self.geometry.units() / 2;
         if enough && slab.is_idle() {
             self.take_down(list, slab);
         }

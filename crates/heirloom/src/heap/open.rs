@@ -339,7 +339,9 @@ fn open(
     restore_us: u64,
 ) -> Result<Heap, HeapError> {
     pool.host().set_prefault(options.prefault);
-    pool.set_spare_blocks((options.spare_memory >> layout.geometry.block_shift).try_into().unwrap_or(u32::MAX));
+    pool.set_spare_blocks(
+        (options.spare_memory >> layout.geometry.block_shift).try_into().unwrap_or(u32::MAX),
+    );
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = std::boxed::Box::new(Hall::new(pool)).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);
