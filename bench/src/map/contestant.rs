@@ -19,17 +19,40 @@ pub(super) enum Op {
     Lookup,
     /// Visit each marked frame.
     Walk,
+    /// Visit each run of neighbouring frames.
+    WalkRuns,
+    /// Validate the tree as one that another generation left.
+    Check,
     /// Take the mark of each frame back.
     Unmark,
+    /// Mark all frames in one call, in a tree that has only a root.
+    MarkAll,
+    /// Take all marks back in one call.
+    UnmarkAll,
+    /// Mark each range of frames, in a tree that has only a root.
+    MarkRun,
+    /// Take the marks of each range back.
+    UnmarkRun,
 }
 
-/// A round: from empty to full and back.
-pub(super) const ROUND: [Op; 4] = [Op::Mark, Op::Lookup, Op::Walk, Op::Unmark];
+/// A round: from empty to full and back, three times.
+pub(super) const ROUND: [Op; 10] = [
+    Op::Mark,
+    Op::Lookup,
+    Op::Walk,
+    Op::WalkRuns,
+    Op::Check,
+    Op::Unmark,
+    Op::MarkAll,
+    Op::UnmarkAll,
+    Op::MarkRun,
+    Op::UnmarkRun,
+];
 
 impl Op {
     /// Whether the operation is on a tree that has only a root.
     pub(super) fn begins_anew(self) -> bool {
-        self == Self::Mark
+        matches!(self, Self::Mark | Self::MarkAll | Self::MarkRun)
     }
 }
 

@@ -72,12 +72,17 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), String> {
     Ok(())
 }
 
-/// An operation's figure of each contestant that has it; nanoseconds a frame.
-type Measured = Vec<(Op, Vec<Option<Figure>>)>;
+struct Measured {
+    /// An operation's figure of each contestant that has it; nanoseconds a frame.
+    figures: Vec<(Op, Vec<Option<Figure>>)>,
+    /// Bytes of each contestant's nodes when all frames are marked.
+    metadata_bytes: Vec<u64>,
+}
 
 fn measure(contestants: &mut [Box<dyn Contestant>], frames: &Frames, nr_rounds: usize) -> Measured {
     let nr = contestants.len();
     let mut samples = vec![vec![Vec::new(); nr]; contestant::ROUND.len()];
+    let mut metadata_bytes = vec![0; nr];
     for round in 0..nr_rounds {
         for turn in 0..nr {
             let which = (round + turn) % nr;
@@ -89,11 +94,15 @@ fn measure(contestants: &mut [Box<dyn Contestant>], frames: &Frames, nr_rounds: 
                 if let Some(time) = contestant::timed(contestant.as_mut(), op, frames) {
                     samples[which].push(time.as_nanos() as f64 / frames.len() as f64);
                 }
+                if op == Op::Mark {
+                    metadata_bytes[which] = contestant.metadata_bytes();
+                }
             }
         }
     }
     let figures = |samples: &Vec<Vec<f64>>| samples.iter().map(|samples| Figure::of(samples)).collect();
-    contestant::ROUND.iter().copied().zip(samples.iter().map(figures)).collect()
+    let figures = contestant::ROUND.iter().copied().zip(samples.iter().map(figures)).collect();
+    Measured { figures, metadata_bytes }
 }
 
 fn print(measured: &Measured, contestants: &[Box<dyn Contestant>], frames: &Frames, output: &Output) {
@@ -101,12 +110,12 @@ fn print(measured: &Measured, contestants: &[Box<dyn Contestant>], frames: &Fram
     let names: Vec<&str> = contestants.iter().map(|contestant| contestant.name()).collect();
     let linux = format!("{} (reported)", reported::NAME);
     let mut rows = Vec::new();
-    for (op, figures) in measured {
+    for (op, figures) in &measured.figures {
         let op = *op;
-        for (contestant, figure) in contestants.iter().zip(figures) {
+        for ((&contestant, figure), &metadata_bytes) in
+            names.iter().zip(figures).zip(&measured.metadata_bytes)
+        {
             let Some(Figure { median: ns_per_page, spread }) = *figure else { continue };
-            let metadata_bytes = contestant.metadata_bytes();
-            let contestant = contestant.name();
             output.json(&Row {
                 bench: "map",
                 op,
@@ -130,10 +139,8 @@ fn print(measured: &Measured, contestants: &[Box<dyn Contestant>], frames: &Fram
                 .collect(),
         );
     }
-    let bytes = contestants.iter().map(|contestant| {
-        let bytes = contestant.metadata_bytes();
-        format!("{bytes} ({:.3} a page)", bytes as f64 / pages as f64)
-    });
+    let bytes = measured.metadata_bytes.iter();
+    let bytes = bytes.map(|&bytes| format!("{bytes} ({:.3} a page)", bytes as f64 / pages as f64));
     rows.push(
         std::iter::once("metadata, bytes".to_owned())
             .chain(bytes)
@@ -159,10 +166,10 @@ mod tests {
             let frames = Frames::new(pattern, 4096).unwrap();
             let mut contestants = contestant::all(&frames, false);
             let measured = measure(&mut contestants, &frames, 1);
-            for (op, figures) in &measured {
+            for (op, figures) in &measured.figures {
                 assert!(figures[0].is_some(), "heirloom has no {op}");
             }
-            let bytes: Vec<u64> = contestants.iter().map(|one| one.metadata_bytes()).collect();
+            let bytes = measured.metadata_bytes;
             assert!(bytes[0] > 0 && bytes.iter().all(|&other| other == bytes[0]), "{pattern}: {bytes:?}");
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn ns_per_page(op: Op, pattern: Pattern, nr_frames: u64) -> Option<f6
         Op::Mark => Some(mark),
         Op::Unmark => Some(unmark),
         Op::Walk => Some(walk),
-        Op::Lookup => None,
+        _ => None,
     }
 }
 

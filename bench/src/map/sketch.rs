@@ -180,6 +180,7 @@ impl Contestant for Sketch {
                 frames.for_each(|(pfn, order)| self.unmark(pfn, order));
                 nr
             }
+            _ => return None,
         })
     }
 
@@ -237,6 +238,7 @@ impl Contestant for Locked {
                 frames.for_each(|(pfn, order)| self.lock().unmark(pfn, order));
                 nr
             }
+            _ => return None,
         })
     }
 
