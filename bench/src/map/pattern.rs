@@ -66,7 +66,10 @@ impl Frames {
     pub(super) fn new(pattern: Pattern, nr_frames: u64) -> Result<Self, String> {
         let order = pattern.order();
         let nr_slots = 1u64 << (MEMORY_SHIFT - order.bytes().ilog2());
-        if nr_frames == 0 || nr_frames > nr_slots || (pattern == Pattern::Runs && nr_frames % RUN != 0) {
+        if nr_frames == 0
+            || nr_frames > nr_slots
+            || (pattern == Pattern::Runs && !nr_frames.is_multiple_of(RUN))
+        {
             return Err(format!(
                 "{pattern}: {nr_frames} frames do not fit; 1 TiB has {nr_slots}, a run {RUN}"
             ));

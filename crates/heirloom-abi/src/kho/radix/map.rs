@@ -38,7 +38,7 @@ pub enum MarkError {
     Map(#[from] MapError),
 }
 
-/// A map of preserved frames. The tree lies in [`Pages`]; this is its root and the leaf that was used last.
+/// A map of preserved frames. The tree lies in [`Pages`]; this is its root and the nodes that were used last.
 ///
 /// Nodes are added and never taken away, as in Linux: the map of a steady set of frames is of steady size. A node is linked only when it
 /// is all zeros, and a mark is one store, so an owner that is killed between any two stores leaves a sound tree.

@@ -95,7 +95,7 @@ impl Path {
 
     /// The leaf of `key` below the upper node that is known, if it lies there.
     #[inline]
-    fn below_upper<P: Pages>(&self, pages: &P, key: u64) -> Option<u64> {
+    pub(super) fn below_upper<P: Pages>(&self, pages: &P, key: u64) -> Option<u64> {
         if key >> shift(UPPER + 1) != self.upper.prefix {
             return None;
         }
