@@ -35,7 +35,16 @@ pub mod boot_info;
 
 mod phys;
 
+pub mod memblock;
+
+pub mod scratch;
+
+pub mod buddy;
+
 pub mod kfence;
+
+#[cfg(test)]
+mod testing;
 
 pub use boot_info::{BootInfo, GuardOptions, MemoryRange, Options, Policy, ScratchSizes};
 pub use gfp::Gfp;

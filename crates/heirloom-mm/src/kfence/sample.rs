@@ -57,6 +57,8 @@ impl Sampler {
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use super::*;
 
     fn sampler(every: u32, interval_us: u64) -> Sampler {
