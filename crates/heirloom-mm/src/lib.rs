@@ -51,6 +51,8 @@ pub mod slab;
 
 pub mod machine;
 
+pub mod run;
+
 #[cfg(feature = "hosted")]
 pub mod hosted;
 

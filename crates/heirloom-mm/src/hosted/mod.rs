@@ -9,7 +9,9 @@
 //! [`Hardware`] is the [`Platform`](crate::Platform). [`Hardware::power`] says what the next boot is booted with; after a
 //! [`Machine::jump`](crate::Machine::jump) that is the handover, and the image that the predecessor placed in scratch.
 
+mod chain;
 mod fault;
 mod hardware;
 
+pub use chain::run_chain;
 pub use hardware::{Hardware, Power, small_map};
