@@ -374,7 +374,7 @@ fn with_mark(place: impl FnOnce(&Hardware, Handover) -> u64, order: u32) -> Boot
         let mut node = root;
         for shift in [51, 42, 33, 24, 15] {
             let at = node + 8 * (key >> shift & 511);
-            let next = if node < 2 * MIB || node >= 3 * MIB { hardware.load(at) } else { 0 };
+            let next = if !(2 * MIB..3 * MIB).contains(&node) { hardware.load(at) } else { 0 };
             node = if next == 0 { spare.next().unwrap() } else { next };
             if next == 0 {
                 writes.extend((0..512).map(|word| (node + 8 * word, 0)));
@@ -383,7 +383,7 @@ fn with_mark(place: impl FnOnce(&Hardware, Handover) -> u64, order: u32) -> Boot
         }
         let bit = key & 0x7fff;
         let at = node + 8 * (bit / 64);
-        let old = if node < 2 * MIB || node >= 3 * MIB { hardware.load(at) } else { 0 };
+        let old = if !(2 * MIB..3 * MIB).contains(&node) { hardware.load(at) } else { 0 };
         writes.push((at, old | 1 << (bit % 64)));
         writes
     })
