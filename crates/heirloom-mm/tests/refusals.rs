@@ -6,7 +6,7 @@ mod common;
 use common::{alloc, boot, hand_over, hardware};
 use heirloom_abi::kho::fdt::FdtError;
 use heirloom_abi::kho::radix::{Frame, MapError, Order};
-use heirloom_mm::hosted::Hardware;
+use heirloom_mm::hosted::{Hardware, small_map};
 use heirloom_mm::kho::{
     IngestError, PreserveError, RestorePagesError, SubtreeError, UnpreserveError, VmallocError,
 };
@@ -462,6 +462,30 @@ fn a_damaged_pool_is_refused() {
         vec![(table, hardware.load(table) ^ 1)]
     });
     assert!(matches!(error, BootError::Restore(_)), "{error}");
+}
+
+/// Found by the fuzz target: a boot that was refused after it had carved its guard pool left the pages closed, and the next one on
+/// the same page tables ran into them.
+#[test]
+fn a_refused_boot_leaves_no_page_closed() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    alloc(&machine, 64, Gfp::PRESERVE);
+    hand_over(machine);
+    let power = hardware.power();
+    let table = pool_control(&hardware, power.handover().unwrap()) + 4096;
+    let word = hardware.load(table);
+    hardware.store(table, !word);
+    let info = power.info(Options::default());
+    let error = Machine::boot(&hardware, &info).map(drop).unwrap_err();
+    assert!(matches!(error, BootError::Restore(_)), "{error}");
+    hardware.store(table, word);
+    for range in small_map() {
+        for page in range.range.step_by(4096) {
+            hardware.load(page);
+        }
+    }
+    Machine::boot(&hardware, &info).unwrap().check().unwrap();
 }
 
 #[test]
