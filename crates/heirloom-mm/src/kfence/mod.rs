@@ -20,6 +20,7 @@
 //! - *closed*: the page of an object that is not allocated faults, unless a fault in it was reported since.
 //! - *rested*: a freed page is used again only after the pool's quarantine, longest freed first.
 
+mod judge;
 mod pool;
 mod report;
 mod ring;

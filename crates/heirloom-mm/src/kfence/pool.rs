@@ -5,6 +5,7 @@ use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
+use super::judge::canary;
 use super::report::{Report, ReportKind, ReportedObject, Site};
 use super::ring::Ring;
 use super::sample::Sampler;
@@ -25,16 +26,16 @@ unsafe impl Send for GuardPool {}
 unsafe impl Sync for GuardPool {}
 
 /// What stands at the start of the pool's table; the slots follow it.
-struct Head {
-    memory: Memory,
+pub(super) struct Head {
+    pub(super) memory: Memory,
     /// Physical address of the first guard page.
-    start: u64,
-    nr_objects: u32,
+    pub(super) start: u64,
+    pub(super) nr_objects: u32,
     quarantine: u32,
     /// Where the search for an unused page goes on.
     nr_used: AtomicU32,
-    nr_live: AtomicU32,
-    nr_freed: AtomicU32,
+    pub(super) nr_live: AtomicU32,
+    pub(super) nr_freed: AtomicU32,
     nr_frees: AtomicU64,
     nr_sampled: AtomicU64,
     nr_passed: AtomicU64,
@@ -324,45 +325,6 @@ impl GuardPool {
         (from..ring.nr()).filter_map(|nr| ring.get(nr))
     }
 
-    /// Tests the invariants of [the module](super); who wants to know that pages are closed tries them.
-    ///
-    /// # Errors
-    ///
-    /// What is broken, and the index of the object page.
-    pub fn check(&self) -> Result<(), (&'static str, usize)> {
-        let head = self.head();
-        let (mut live, mut freed) = (0, 0);
-        for (index, slot) in self.slots().iter().enumerate() {
-            match slot.state.load(Acquire) {
-                LIVE => {
-                    live += 1;
-                    let end = slot.offset.load(Relaxed) + slot.size.load(Relaxed);
-                    if u64::from(end) > PAGE_BYTES {
-                        return Err(("an object reaches out of its page", index));
-                    }
-                    if slot.is_open.load(Relaxed) == 0 {
-                        return Err(("a live object's page is closed", index));
-                    }
-                }
-                FREED => {
-                    freed += 1;
-                    if slot.freed.get().is_none() {
-                        return Err(("nobody freed a freed object", index));
-                    }
-                }
-                UNUSED => {}
-                _ => return Err(("an object page has no state", index)),
-            }
-        }
-        if live != head.nr_live.load(Relaxed) {
-            return Err(("the count of live objects is wrong", live as usize));
-        }
-        if freed != head.nr_freed.load(Relaxed) {
-            return Err(("the count of freed objects is wrong", freed as usize));
-        }
-        Ok(())
-    }
-
     /// An unused page, else the one that rests longest, if enough rest.
     fn take_slot(&self) -> Option<usize> {
         let head = self.head();
@@ -379,63 +341,6 @@ impl GuardPool {
         slot.state.store(UNUSED, Release);
         head.nr_freed.fetch_sub(1, Relaxed);
         Some(index)
-    }
-
-    /// The first byte around the object that is not its canary.
-    fn find_damage(&self, index: usize) -> Option<u64> {
-        let (memory, page, slot) = (self.head().memory, self.page(index), &self.slots()[index]);
-        let start = u64::from(slot.offset.load(Relaxed));
-        let end = start + u64::from(slot.size.load(Relaxed));
-        for word in (0..PAGE_BYTES).step_by(8) {
-            if word >= start && word + 8 <= end {
-                continue;
-            }
-            let bytes = memory.load(page + word).to_le_bytes();
-            for (at, byte) in (word..).zip(bytes) {
-                if !(start..end).contains(&at) && byte != canary(at) {
-                    return Some(page + at);
-                }
-            }
-        }
-        None
-    }
-
-    /// What an access to `phys` was, and whose page it belongs to.
-    fn judge(&self, phys: u64) -> (ReportKind, Option<usize>) {
-        let head = self.head();
-        let number = (phys - head.start) / PAGE_BYTES;
-        if let Some(index) = self.slot_of(phys) {
-            return match self.slots()[index].state.load(Acquire) {
-                FREED => (ReportKind::UseAfterFree, Some(index)),
-                UNUSED => (ReportKind::Wild, None),
-                _ => (ReportKind::Wild, Some(index)),
-            };
-        }
-        // A guard page: the nearer of its two neighbours was meant.
-        let left = (number / 2).checked_sub(1).map(|index| index as usize);
-        let right = Some((number / 2) as usize).filter(|&index| index < head.nr_objects as usize);
-        let state = |index: usize| self.slots()[index].state.load(Acquire);
-        let bounds = |index: usize| {
-            let slot = &self.slots()[index];
-            let start = self.page(index) + u64::from(slot.offset.load(Relaxed));
-            start..start + u64::from(slot.size.load(Relaxed))
-        };
-        let left = left.filter(|&index| state(index) != UNUSED);
-        let right = right.filter(|&index| state(index) != UNUSED);
-        let behind = left.map_or(u64::MAX, |index| phys - bounds(index).end);
-        let before = right.map_or(u64::MAX, |index| bounds(index).start - phys);
-        match (left, right) {
-            (None, None) => (ReportKind::Wild, None),
-            (Some(index), _) if behind <= before => match state(index) {
-                LIVE => (ReportKind::Overflow, Some(index)),
-                _ => (ReportKind::UseAfterFree, Some(index)),
-            },
-            (_, Some(index)) => match state(index) {
-                LIVE => (ReportKind::Underflow, Some(index)),
-                _ => (ReportKind::UseAfterFree, Some(index)),
-            },
-            (Some(index), None) => (ReportKind::Overflow, Some(index)),
-        }
     }
 
     fn report(&self, kind: ReportKind, address: usize, is_write: bool, object: Option<usize>) -> Report {
@@ -456,12 +361,12 @@ impl GuardPool {
     }
 
     /// Physical address of object page `index`.
-    fn page(&self, index: usize) -> u64 {
+    pub(super) fn page(&self, index: usize) -> u64 {
         self.head().start + (2 * index as u64 + 1) * PAGE_BYTES
     }
 
     /// The object page that `phys` lies in; `None` for guard pages.
-    fn slot_of(&self, phys: u64) -> Option<usize> {
+    pub(super) fn slot_of(&self, phys: u64) -> Option<usize> {
         let head = self.head();
         if !self.contains(phys) {
             return None;
@@ -470,12 +375,12 @@ impl GuardPool {
         (number % 2 == 1).then_some((number / 2) as usize)
     }
 
-    fn head(&self) -> &Head {
+    pub(super) fn head(&self) -> &Head {
         // SAFETY: `carve` wrote it, and its memory is the pool's while the handle is used.
         unsafe { self.head.as_ref() }
     }
 
-    fn slots(&self) -> &[Slot] {
+    pub(super) fn slots(&self) -> &[Slot] {
         let head = self.head();
         let at = self.head.as_ptr().cast::<u8>().wrapping_add(SLOTS_AT as usize);
         // SAFETY: so many slots stand there, all zeros at first, which is a slot; only atomics since.
@@ -487,11 +392,6 @@ impl GuardPool {
 const SLOTS_AT: u64 = (size_of::<Head>() as u64).next_multiple_of(64);
 
 const _: () = assert!(align_of::<Slot>() <= 64 && align_of::<Head>() <= PAGE_BYTES as usize);
-
-/// The canary of byte `at` of a page: different for neighbours, so that a shifted copy shows too.
-const fn canary(at: u64) -> u8 {
-    0xaa ^ (at & 7) as u8
-}
 
 fn site<P: Platform>(platform: &P, location: &'static Location<'static>) -> Site {
     Site { location, caller: platform.caller(), time_ns: platform.now_ns() }
