@@ -326,3 +326,42 @@ fn what_nobody_claims_is_freed_at_the_end() {
     assert_eq!(machine.nr_free_pages(), free + 16);
     machine.check().unwrap();
 }
+
+/// No page is left for a node of the map: what was marked of the range is unmarked again, and with memory it works.
+#[test]
+fn a_preservation_that_runs_out_of_pages_is_rolled_back() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options { preserve_blocks: 0, ..Options::default() });
+    // Frames of orders 0 to 5 and back: the map has no node for any of them yet.
+    let block = machine.alloc_pages(7, Gfp::empty()).unwrap();
+    let range = block + 4096..block + (127 << 12);
+    let area = machine.alloc_area(600, 0, Gfp::empty()).unwrap();
+    let mut taken = Vec::new();
+    while let Ok(page) = machine.alloc_pages(0, Gfp::empty()) {
+        taken.push(page);
+    }
+    let mut failed = [0, 0];
+    // A page more each time: a map keeps the nodes that a failed attempt made, so each gets further.
+    while let Some(page) = taken.pop() {
+        let results = [machine.preserve_pages(&range), machine.preserve_area(&area)];
+        let expected = [126, 602];
+        for (at, result) in results.iter().enumerate().filter(|(_, result)| result.is_err()) {
+            assert_eq!(*result, Err(PreserveError::OutOfPages));
+            failed[at] += 1;
+        }
+        let marked: u64 = (0..2).filter(|&at| results[at].is_ok()).map(|at| expected[at]).sum();
+        assert_eq!(machine.nr_preserved_pages(), marked, "all of it or nothing");
+        machine.check().unwrap();
+        if results == [Ok(()), Ok(())] {
+            break;
+        }
+        if results[0].is_ok() {
+            machine.unpreserve_pages(&range).unwrap();
+        }
+        if results[1].is_ok() {
+            machine.unpreserve_area(&area).unwrap();
+        }
+        machine.free_pages(page, 0).unwrap();
+    }
+    assert!(failed[0] > 10 && failed[1] > 2, "{failed:?}");
+}
