@@ -82,9 +82,9 @@ impl<H: Host> Pool<H> {
             words.get(word).is_some_and(|word| word.load(Relaxed) & bit != 0)
         };
         let mine = &cpu.caches[cache];
-        let nr = (mine.nr.load(Relaxed) as usize).min(mine.slots.len());
-        listed(slab.free)
-            || listed(slab.remote)
-            || mine.slots[..nr].iter().any(|slot| slot.load(Relaxed) == found.start)
+        let bottom = mine.bottom.load(Relaxed);
+        let nr = mine.top.load(Relaxed).wrapping_sub(bottom).min(mine.slots.len() as u32);
+        let is_at_hand = |nr: u32| mine.entry(bottom.wrapping_add(nr)).load(Relaxed) == found.start;
+        listed(slab.free) || listed(slab.remote) || (0..nr).any(is_at_hand)
     }
 }

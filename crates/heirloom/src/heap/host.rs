@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "implements the host's promise over the mapped file")]
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heirloom_slab::{Fault, Host};
@@ -21,6 +21,8 @@ pub(crate) struct BlockHost {
     state: Mutex<State>,
     /// Misuses and damages that the pool reported.
     nr_faults: AtomicU64,
+    /// Whether a block gets its memory when it is taken.
+    prefault: AtomicBool,
 }
 
 struct State {
@@ -38,7 +40,13 @@ impl BlockHost {
         let nr_blocks = (backing.reserved() - first_block) >> block_shift;
         let taken = vec![0; nr_blocks.div_ceil(64) as usize];
         let state = Mutex::new(State { taken, nr_blocks, lowest: 0, map });
-        Self { backing, block_shift, first_block, state, nr_faults: AtomicU64::new(0) }
+        let (nr_faults, prefault) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { backing, block_shift, first_block, state, nr_faults, prefault }
+    }
+
+    /// Says whether blocks get their memory when they are taken, and not at their first touch.
+    pub(crate) fn set_prefault(&self, wanted: bool) {
+        self.prefault.store(wanted, Relaxed);
     }
 
     /// Bytes of address space behind the base.
@@ -147,7 +155,15 @@ unsafe impl Host for BlockHost {
         if start == state.lowest {
             state.lowest = start + u64::from(nr);
         }
+        drop(state);
+        if self.prefault.load(Relaxed) {
+            self.backing.populate(offset, u64::from(nr) << self.block_shift, true);
+        }
         Some(offset)
+    }
+
+    fn provide(&self, offset: u64, len: u64) -> bool {
+        self.backing.provide(offset, len).is_ok()
     }
 
     fn give_back(&self, offset: u64, nr: u32) {

@@ -189,8 +189,16 @@ impl Heap {
             file_bytes: self.backing.len(),
             size_limit: self.layout.reserved,
             metadata_bytes: self.records_bytes(),
-            huge_pages: self.backing.notes().huge_pages == Some(true),
+            huge_pages: self.backing.wants_huge_pages() && crate::sys::offers_huge_pages(),
+            on_disk: self.backing.notes().not_in_memory,
             faults: self.hall.pool().host().nr_faults(),
+        }
+    }
+
+    /// Gives memory that nothing is in back to the system.
+    pub fn trim(&self) {
+        if let Some(_inside) = door::enter_guard() {
+            self.hall.pool().trim();
         }
     }
 

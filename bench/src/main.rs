@@ -1,0 +1,60 @@
+//! Heirloom beside its peers.
+//!
+//! ```text
+//! alloc         alloc and free, eleven allocators, each in a process of its own, a sample of each in turn
+//! collections   heirloom's HashMap and Vec beside std's
+//! handover      freeze, blackout, first read, everything read, beside serializers, servers and a bare spawn
+//! map           the preserved-memory map: mark, unmark, look up, walk
+//! ```
+//!
+//! A benchmark prints a table for people; with `--json` one object a line. A figure is the median of several rounds and its
+//! spread; the contestants take turns within a round, so that what disturbs the machine disturbs all of them.
+
+mod alloc;
+mod output;
+mod statistics;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::Output;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "heirloom-bench",
+    about = "Heirloom beside its peers, measured in one run",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Print one JSON object a line instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// alloc and free: pairs, batches, random replacement, cross-thread frees, growth, zeroed memory
+    Alloc(alloc::Args),
+    /// One allocator's process; started by `alloc`
+    #[command(hide = true)]
+    AllocWorker(alloc::WorkerArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    let outcome = match cli.bench {
+        Bench::Alloc(args) => alloc::run(&args, &output),
+        Bench::AllocWorker(args) => alloc::run_worker(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("heirloom-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
