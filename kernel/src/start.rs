@@ -1,0 +1,35 @@
+//! The first Rust: from what the loader says to a machine on which memory can be managed.
+#![expect(unsafe_code, reason = "the entry calls in by name")]
+
+use heirloom_kernel::range::PhysRange;
+use heirloom_kernel::start_info::{RAM, StartInfo};
+
+use crate::entry::{BOOT_STACK, ImageLayout};
+use crate::exit::{Verdict, exit};
+use crate::serial::println;
+use crate::{clock, exceptions, paging, payload, physical, segments, serial};
+
+/// Called by `entry`, in long mode, on the early page tables, with the physical addresses of the start info and of the image.
+#[unsafe(no_mangle)]
+extern "C" fn start_rust(start_info: u64, image_physical: u64) -> ! {
+    serial::init();
+    clock::init();
+    let info = match StartInfo::read(start_info, physical::read) {
+        Ok(info) => info,
+        Err(error) => {
+            println!("cannot start: {error}");
+            exit(Verdict::Failure);
+        }
+    };
+
+    let ram = || info.memory_map.iter().filter(|entry| entry.ty == RAM).map(|entry| entry.range);
+    let stack_guard = (&raw const BOOT_STACK).addr() as u64;
+    paging::load(ram(), image_physical, stack_guard);
+    physical::set_ram(ram());
+    segments::init();
+    exceptions::init();
+
+    let layout = ImageLayout::of_this_kernel();
+    let size_bytes = layout.end - layout.start;
+    payload::run(&info, PhysRange { start: image_physical, end: image_physical + size_bytes });
+}
