@@ -8,7 +8,7 @@
 //! ```
 //!
 //! There is one entry for all generations, and it makes no difference between them: the jump ([`crate::jump`]) puts the processor
-//! in the very state that the PVH convention prescribes. What differs is one boot module (`heirloom_kernel::record`).
+//! in the very state that the PVH convention prescribes. What differs is one boot module (`boot_protocol::record`).
 //!
 //! Early page tables, in the image's own `.bss`, which the loader zeroed:
 //!

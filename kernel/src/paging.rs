@@ -17,7 +17,7 @@
 //! - *apart*: no page is both writable and executable.
 #![expect(unsafe_code, reason = "page tables are loaded into the processor, and live in a static")]
 
-use heirloom_kernel::range::PhysRange;
+use boot_protocol::range::PhysRange;
 use spin::Mutex;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::page_table::PageTableEntry;
@@ -38,11 +38,8 @@ const LARGE: u64 = 2 << 20;
 /// The tables there are: 1 for each GiB of RAM, 1 for each 2 MiB of guard pool and of the image, and a handful.
 const NR_TABLES: usize = 96;
 
-static TABLES: Mutex<Tables> = Mutex::new(Tables {
-    pages: [const { PageTable::new() }; NR_TABLES],
-    nr_used: 0,
-    physical: 0,
-});
+static TABLES: Mutex<Tables> =
+    Mutex::new(Tables { pages: [const { PageTable::new() }; NR_TABLES], nr_used: 0, physical: 0 });
 
 struct Tables {
     pages: [PageTable; NR_TABLES],

@@ -1,9 +1,9 @@
 //! Counts generations through a page.
 #![expect(unsafe_code, reason = "a page of physical memory is the payload")]
 
-use heirloom_kernel::range::PhysRange;
-use heirloom_kernel::record::{Record, read_scratch_list};
-use heirloom_kernel::start_info::StartInfo;
+use boot_protocol::range::PhysRange;
+use boot_protocol::record::{Record, read_scratch_list};
+use boot_protocol::start_info::StartInfo;
 
 use crate::exit::{Verdict, exit};
 use crate::serial::println;

@@ -11,8 +11,8 @@
 #![expect(unsafe_code, reason = "an address becomes memory")]
 
 use arrayvec::ArrayVec;
-use heirloom_kernel::range::PhysRange;
-use heirloom_kernel::start_info::MAX_ENTRIES;
+use boot_protocol::range::PhysRange;
+use boot_protocol::start_info::MAX_ENTRIES;
 use spin::Mutex;
 
 use crate::paging::DIRECT_MAP;

@@ -172,10 +172,7 @@ mod tests {
         }
         let mut empty = good;
         empty[24..32].fill(0);
-        assert_eq!(
-            Record::read(&empty),
-            Err(RecordError::Range { start: 0x1_2345_6000, size_bytes: 0 })
-        );
+        assert_eq!(Record::read(&empty), Err(RecordError::Range { start: 0x1_2345_6000, size_bytes: 0 }));
         let mut endless = good;
         endless[40..48].fill(0xff);
         assert!(matches!(Record::read(&endless), Err(RecordError::Range { .. })));

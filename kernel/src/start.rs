@@ -1,8 +1,8 @@
 //! The first Rust: from what the loader says to a machine on which memory can be managed.
 #![expect(unsafe_code, reason = "the entry calls in by name")]
 
-use heirloom_kernel::range::PhysRange;
-use heirloom_kernel::start_info::{RAM, StartInfo};
+use boot_protocol::range::PhysRange;
+use boot_protocol::start_info::{RAM, StartInfo};
 
 use crate::entry::{BOOT_STACK, ImageLayout};
 use crate::exit::{Verdict, exit};

@@ -232,10 +232,7 @@ fn read_memory_map(
 }
 
 /// Reads up to a NUL; nothing lies at address 0.
-fn read_text<const N: usize>(
-    at: u64,
-    memory: &impl ReadPhysical,
-) -> Result<ArrayString<N>, StartInfoError> {
+fn read_text<const N: usize>(at: u64, memory: &impl ReadPhysical) -> Result<ArrayString<N>, StartInfoError> {
     let mut bytes = ArrayVec::<u8, N>::new();
     while at != 0 {
         match bytes_at(memory, at.wrapping_add(bytes.len() as u64))? {
@@ -277,7 +274,10 @@ mod tests {
         let range = |start, end| PhysRange { start, end };
         let entries = [(0, 0x9_fc00, 1), (0x10_0000, 0x1ffe_0000, 1), (0x1ffe_0000, 0x2000_0000, 2)];
         StartInfo {
-            memory_map: entries.map(|(start, end, ty)| Entry { range: range(start, end), ty }).into_iter().collect(),
+            memory_map: entries
+                .map(|(start, end, ty)| Entry { range: range(start, end), ty })
+                .into_iter()
+                .collect(),
             command_line: ArrayString::from("generations=20 seed=7").expect("fits"),
             successor: Some(range(0x40_0000, 0x44_0000)),
             record: Some(range(0x50_0000, 0x50_0030)),

@@ -11,11 +11,11 @@
 #![expect(unsafe_code, reason = "physical memory is overwritten")]
 
 use arrayvec::ArrayVec;
-use heirloom_kernel::image::{Image, ImageError};
-use heirloom_kernel::place::{LIMIT, find_place};
-use heirloom_kernel::range::PhysRange;
-use heirloom_kernel::record::{self, MAX_SCRATCH, Record};
-use heirloom_kernel::start_info::{StartInfo, WriteError};
+use boot_protocol::image::{Image, ImageError};
+use boot_protocol::place::{LIMIT, find_place};
+use boot_protocol::range::PhysRange;
+use boot_protocol::record::{self, MAX_SCRATCH, Record};
+use boot_protocol::start_info::{StartInfo, WriteError};
 
 use crate::jump::Successor;
 use crate::physical;
@@ -26,8 +26,7 @@ const PAGE_BYTES: u64 = 4096;
 const RECORD_AT: u64 = 0xc00;
 const SCRATCH_LIST_AT: u64 = RECORD_AT + record::BYTES as u64;
 
-const _: () =
-    assert!(SCRATCH_LIST_AT + (MAX_SCRATCH * record::SCRATCH_ENTRY_BYTES) as u64 <= PAGE_BYTES);
+const _: () = assert!(SCRATCH_LIST_AT + (MAX_SCRATCH * record::SCRATCH_ENTRY_BYTES) as u64 <= PAGE_BYTES);
 
 /// Why a successor cannot be put in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::step::{Outcome, root};
 
 /// Directories with code of ours.
-const SOURCES: [&str; 3] = ["crates", "xtask", "fuzz"];
+const SOURCES: [&str; 4] = ["crates", "kernel", "xtask", "fuzz"];
 
 /// Directories that hold no code of ours, wherever they are.
 const SKIPPED: [&str; 5] = ["target", ".git", "corpus", "artifacts", "golden"];
