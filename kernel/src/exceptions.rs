@@ -20,6 +20,7 @@ use x86_64::registers::control::Cr2;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
 use crate::exit::{Verdict, exit};
+use crate::hardware;
 use crate::segments::{DOUBLE_FAULT_STACK, OTHER_STACK, PAGE_FAULT_STACK};
 use crate::serial::println;
 
@@ -171,7 +172,7 @@ extern "C" fn handle_exception(frame: &Frame) {
     if frame.vector == PAGE_FAULT {
         let address = Cr2::read_raw();
         let is_write = frame.error_code & 2 != 0;
-        if crate::payload::handle_page_fault(address, is_write, frame.instruction) {
+        if hardware::handle_page_fault(address, is_write) {
             return;
         }
         println!(

@@ -1,10 +1,11 @@
-//! The parts of the kernel that are plain arithmetic over bytes, apart from it so that the host can test them.
+//! What one generation tells the next at the jump, and what it makes of the file that the next comes in.
+//!
+//! These are the parts of the kernel that are plain arithmetic over bytes, apart from it so that the host can test them.
 //!
 //! ```text
 //! start_info  what a generation is told at its start: memory map, boot modules, command line   (read and written)
 //! record      the handover record: where the handover tree and the scratch list lie            (read and written)
 //! image       the ELF file of a kernel, and how it comes to lie in memory                        (read)
-//! place       where in scratch the successor goes
 //! ```
 //!
 //! The kernel itself is `main.rs`: it has the processor, this has none.
@@ -13,7 +14,6 @@
 #![no_std]
 
 pub mod image;
-pub mod place;
 pub mod range;
 pub mod record;
 pub mod start_info;

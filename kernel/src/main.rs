@@ -3,7 +3,7 @@
 //! ```text
 //! QEMU -kernel (PVH) ----+
 //!                        v
-//!   entry -> start_info -> paging -> segments, exceptions -> payload -> successor -> jump ---+
+//!   entry -> start (start info, paging, exceptions) -> heirloom-mm -> successor -> jump -----+
 //!     ^                                                                                      |
 //!     +--------------------------------------------------------------------------------------+
 //! ```
@@ -24,11 +24,12 @@ mod clock;
 mod entry;
 mod exceptions;
 mod exit;
+mod hardware;
 mod jump;
 mod memory_functions;
 mod paging;
-mod payload;
 mod physical;
+mod provoke;
 mod segments;
 mod serial;
 mod start;

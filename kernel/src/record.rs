@@ -14,10 +14,10 @@
 //! 48
 //! ```
 //!
-//! Linux finds the list through its boot parameters; here the element is the boot module whose command line is
+//! Both lie where the predecessor's machine put them, outside scratch; `heirloom_mm` reads them, and trusts neither.
+//!
+//! Linux finds the element through its boot parameters; here it is the boot module whose command line is
 //! [`MODULE_NAME`] (`start_info`). A generation that finds no such module is the first.
-
-use arrayvec::ArrayVec;
 
 use crate::range::PhysRange;
 
@@ -30,12 +30,6 @@ pub const TYPE: u32 = 10;
 /// The bytes of a record.
 pub const BYTES: usize = 48;
 
-/// The most ranges of scratch that a list has.
-pub const MAX_SCRATCH: usize = 32;
-
-/// The bytes of one range in the scratch list.
-pub const SCRATCH_ENTRY_BYTES: usize = 16;
-
 /// The record, as its bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -45,7 +39,7 @@ pub struct Record {
     pub scratch_list: PhysRange,
 }
 
-/// Why bytes are not a record, or not a scratch list.
+/// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// There are fewer bytes than a record has.
@@ -72,9 +66,6 @@ pub enum RecordError {
         /// Its bytes.
         size_bytes: u64,
     },
-    /// The scratch list is no whole number of entries, or has too many.
-    #[error("scratch list of {0} bytes")]
-    ScratchSize(usize),
 }
 
 impl Record {
@@ -107,28 +98,6 @@ impl Record {
         }
         bytes
     }
-}
-
-/// Reads a scratch list.
-///
-/// # Errors
-///
-/// Says in which way the bytes are not one.
-pub fn read_scratch_list(bytes: &[u8]) -> Result<ArrayVec<PhysRange, MAX_SCRATCH>, RecordError> {
-    let (entries, rest) = bytes.as_chunks::<SCRATCH_ENTRY_BYTES>();
-    if entries.is_empty() || !rest.is_empty() || entries.len() > MAX_SCRATCH {
-        return Err(RecordError::ScratchSize(bytes.len()));
-    }
-    entries.iter().map(|entry| range_at(entry, 0)).collect()
-}
-
-/// Writes the entry of a scratch list for one range.
-#[must_use]
-pub fn scratch_entry(range: PhysRange) -> [u8; SCRATCH_ENTRY_BYTES] {
-    let mut bytes = [0; SCRATCH_ENTRY_BYTES];
-    bytes[..8].copy_from_slice(&range.start.to_le_bytes());
-    bytes[8..].copy_from_slice(&range.size_bytes().to_le_bytes());
-    bytes
 }
 
 fn range_at(bytes: &[u8], at: usize) -> Result<PhysRange, RecordError> {
@@ -176,25 +145,5 @@ mod tests {
         let mut endless = good;
         endless[40..48].fill(0xff);
         assert!(matches!(Record::read(&endless), Err(RecordError::Range { .. })));
-    }
-
-    #[test]
-    fn a_scratch_list_reads_back_and_a_broken_one_is_refused() {
-        let ranges = [PhysRange { start: 0x10_0000, end: 0x20_0000 }, record().fdt];
-        let bytes: [u8; 32] = [scratch_entry(ranges[0]), scratch_entry(ranges[1])].concat_array();
-        assert_eq!(read_scratch_list(&bytes).as_deref(), Ok(&ranges[..]));
-        assert_eq!(read_scratch_list(&bytes[..31]), Err(RecordError::ScratchSize(31)));
-        assert_eq!(read_scratch_list(&[]), Err(RecordError::ScratchSize(0)));
-        assert_eq!(read_scratch_list(&[1; 33 * 16]), Err(RecordError::ScratchSize(33 * 16)));
-    }
-
-    trait ConcatArray {
-        fn concat_array(self) -> [u8; 32];
-    }
-
-    impl ConcatArray for [[u8; 16]; 2] {
-        fn concat_array(self) -> [u8; 32] {
-            core::array::from_fn(|i| self[i / 16][i % 16])
-        }
     }
 }

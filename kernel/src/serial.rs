@@ -39,17 +39,12 @@ pub(crate) fn write(arguments: fmt::Arguments<'_>) {
     }
 }
 
-/// Prints to the serial console.
-macro_rules! print {
-    ($($argument:tt)*) => { $crate::serial::write(format_args!($($argument)*)) };
-}
-
 /// Prints a line to the serial console.
 macro_rules! println {
     ($($argument:tt)*) => { $crate::serial::write(format_args!("{}\n", format_args!($($argument)*))) };
 }
 
-pub(crate) use {print, println};
+pub(crate) use println;
 
 impl Serial {
     fn write_register(&mut self, register: u16, value: u8) {

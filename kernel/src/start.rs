@@ -6,8 +6,9 @@ use boot_protocol::start_info::{RAM, StartInfo};
 
 use crate::entry::{BOOT_STACK, ImageLayout};
 use crate::exit::{Verdict, exit};
+use crate::hardware::Hardware;
 use crate::serial::println;
-use crate::{clock, exceptions, paging, payload, physical, segments, serial};
+use crate::{clock, exceptions, paging, physical, provoke, segments, serial};
 
 /// Called by `entry`, in long mode, on the early page tables, with the physical addresses of the start info and of the image.
 #[unsafe(no_mangle)]
@@ -31,5 +32,15 @@ extern "C" fn start_rust(start_info: u64, image_physical: u64) -> ! {
 
     let layout = ImageLayout::of_this_kernel();
     let size_bytes = layout.end - layout.start;
-    payload::run(&info, PhysRange { start: image_physical, end: image_physical + size_bytes });
+    let own_image = PhysRange { start: image_physical, end: image_physical + size_bytes };
+    if let Some(name) = info.option("provoke") {
+        provoke::deed(name, image_physical);
+        exit(Verdict::Failure);
+    }
+    generation(Hardware::init(info, own_image));
+}
+
+fn generation(hardware: &'static Hardware) -> ! {
+    println!("{:?} {:?}", hardware.handover(), hardware.own_image());
+    exit(Verdict::Success);
 }

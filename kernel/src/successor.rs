@@ -1,20 +1,22 @@
 //! Puts the successor in its place: image, start info and file, one after the other, in scratch.
 //!
 //! ```text
-//! place                                        2 MiB aligned, below 4 GiB, in scratch, not where this kernel or its modules lie
-//! | image: text, rodata, data, zeros | start info, record, scratch list | ELF file: for the successor's successor |
-//!   <--- Image::size_bytes --->        <---- one page ---->               <--- as long as it was --->
+//! room                                 2 MiB aligned, below 4 GiB, in scratch; the machine says where
+//! | image: text, rodata, data, zeros | start info, record | ELF file: for the successor's successor |
+//!   <--- Image::size_bytes --->        <---- one page ---->   <--- as long as it was --->
+//!   ^ load()                           ^ tell(): written last, when the handover is known
 //! ```
 //!
-//! The freeze comes first: from it on nothing of this generation is needed but this kernel's own image, which is why the successor
-//! may be put over anything else that lies in scratch. All that can go wrong is found before the first byte is written.
+//! The file goes along so that a chain has no end: every generation finds in its start info what its successor is made of.
+//!
+//! # Invariants
+//!
+//! - *checked first*: nothing is written before the whole file has been found to be a kernel.
 #![expect(unsafe_code, reason = "physical memory is overwritten")]
 
-use arrayvec::ArrayVec;
 use boot_protocol::image::{Image, ImageError};
-use boot_protocol::place::{LIMIT, find_place};
 use boot_protocol::range::PhysRange;
-use boot_protocol::record::{self, MAX_SCRATCH, Record};
+use boot_protocol::record::{self, Record};
 use boot_protocol::start_info::{StartInfo, WriteError};
 
 use crate::jump::Successor;
@@ -22,11 +24,16 @@ use crate::physical;
 
 const PAGE_BYTES: u64 = 4096;
 
-/// Where in the page of the start info the record and the scratch list lie.
-const RECORD_AT: u64 = 0xc00;
-const SCRATCH_LIST_AT: u64 = RECORD_AT + record::BYTES as u64;
+/// What an image starts at a multiple of, so that pages of 2 MiB map it.
+const ALIGN: u64 = 2 << 20;
 
-const _: () = assert!(SCRATCH_LIST_AT + (MAX_SCRATCH * record::SCRATCH_ENTRY_BYTES) as u64 <= PAGE_BYTES);
+/// Where a successor starts there is no paging yet, so all of it must have addresses of 32 bits.
+const LIMIT: u64 = 1 << 32;
+
+/// Where in the page of the start info the record lies.
+const RECORD_AT: usize = 0xfd0;
+
+const _: () = assert!(RECORD_AT + record::BYTES == PAGE_BYTES as usize);
 
 /// Why a successor cannot be put in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,16 +46,28 @@ pub(crate) enum PlaceError {
     Image(#[from] ImageError),
     #[error("scratch has no room for a successor of {0} bytes")]
     NoRoom(u64),
-    #[error("{0} ranges of scratch, the list has room for {MAX_SCRATCH}")]
-    TooManyScratchRanges(usize),
-    #[error(transparent)]
-    StartInfo(#[from] WriteError),
+    #[error("the room for the successor at {0} is not in memory below 4 GiB")]
+    RoomOutside(PhysRange),
 }
 
-/// Puts the successor in its place.
-///
-/// `info` is what this generation was told at its start, `own_image` where it lies. `fdt` is the handover tree and `scratch` the
-/// ranges of scratch that the successor is told.
+/// A successor in its place, which has not been told of the handover yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    /// Physical addresses, all below [`LIMIT`].
+    entry: u64,
+    page: u64,
+    file: PhysRange,
+}
+
+impl Placed {
+    /// Returns the physical address at which the successor is entered.
+    pub(crate) fn entry(self) -> u64 {
+        self.entry
+    }
+}
+
+/// Puts the successor, whose file `told` names, in its place. `find_room` is asked for bytes and an alignment, and answers a
+/// physical address.
 ///
 /// # Errors
 ///
@@ -56,50 +75,61 @@ pub(crate) enum PlaceError {
 ///
 /// # Safety
 ///
-/// - Nothing in scratch is needed any more, but this image and the boot modules.
-pub(crate) unsafe fn place(
-    info: &StartInfo,
-    own_image: PhysRange,
-    fdt: PhysRange,
-    scratch: &[PhysRange],
-) -> Result<Successor, PlaceError> {
-    let module = info.successor.ok_or(PlaceError::NoModule)?;
-    // SAFETY: nothing is written to the module: it is in use, and so are the places of this generation and the successor apart.
+/// - Nobody else uses the bytes that `find_room` answers; this image and the boot modules do not lie there.
+pub(crate) unsafe fn load(
+    told: &StartInfo,
+    find_room: &mut dyn FnMut(u64, u64) -> Option<u64>,
+) -> Result<Placed, PlaceError> {
+    let module = told.successor.ok_or(PlaceError::NoModule)?;
+    // SAFETY: nobody writes to a boot module, neither the machine, to which it is reserved, nor we: the room is elsewhere.
     let file = unsafe { physical::bytes(module) }.ok_or(PlaceError::ModuleOutside(module))?;
     let image = Image::read(file)?;
-    if scratch.len() > MAX_SCRATCH {
-        return Err(PlaceError::TooManyScratchRanges(scratch.len()));
-    }
 
     let image_bytes = image.size_bytes().next_multiple_of(PAGE_BYTES);
     let size_bytes = image_bytes + PAGE_BYTES + module.size_bytes();
-    let place = find_place(scratch, &[own_image, module], size_bytes);
-    let place = place.filter(|place| place.end <= LIMIT).ok_or(PlaceError::NoRoom(size_bytes))?;
-    let page = place.start + image_bytes;
-    let list_bytes = (scratch.len() * record::SCRATCH_ENTRY_BYTES) as u64;
-    let range = |start, size_bytes| PhysRange { start, end: start + size_bytes };
-    let record = Record { fdt, scratch_list: range(page + SCRATCH_LIST_AT, list_bytes) };
-    let told = StartInfo {
-        memory_map: info.memory_map.clone(),
-        command_line: info.command_line,
-        successor: Some(range(page + PAGE_BYTES, module.size_bytes())),
-        record: Some(range(page + RECORD_AT, record::BYTES as u64)),
-    };
-    let mut written = [0; PAGE_BYTES as usize];
-    told.write(&mut written[..RECORD_AT as usize], page)?;
-    written[RECORD_AT as usize..][..record::BYTES].copy_from_slice(&record.to_bytes());
-    let list: ArrayVec<_, MAX_SCRATCH> = scratch.iter().map(|range| record::scratch_entry(*range)).collect();
-    written[SCRATCH_LIST_AT as usize..][..list_bytes as usize].copy_from_slice(list.as_flattened());
-
-    // SAFETY: the place lies in scratch, apart from this image and from the modules; the caller says that nothing else counts.
-    let into = unsafe { physical::bytes_mut(place) }.ok_or(PlaceError::NoRoom(size_bytes))?;
+    let start = find_room(size_bytes, ALIGN).ok_or(PlaceError::NoRoom(size_bytes))?;
+    let room = PhysRange { start, end: start.saturating_add(size_bytes) };
+    let outside = PlaceError::RoomOutside(room);
+    if room.end > LIMIT || room.start % ALIGN != 0 {
+        return Err(outside);
+    }
+    // SAFETY: the caller says that the room is ours alone.
+    let into = unsafe { physical::bytes_mut(room) }.ok_or(outside)?;
     let (into_image, rest) = into.split_at_mut(image_bytes as usize);
     let (into_page, into_file) = rest.split_at_mut(PAGE_BYTES as usize);
-    into_file.copy_from_slice(file);
-    into_page.copy_from_slice(&written);
     let (into_image, padding) = into_image.split_at_mut(image.size_bytes() as usize);
     image.load(into_image);
     padding.fill(0);
-    // Below 4 GiB, by the choice of the place.
-    Ok(Successor { entry: (place.start + image.entry()) as u32, start_info: page as u32 })
+    into_page.fill(0);
+    into_file.copy_from_slice(file);
+    let page = room.start + image_bytes;
+    let file = PhysRange { start: page + PAGE_BYTES, end: room.end };
+    Ok(Placed { entry: room.start + image.entry(), page, file })
+}
+
+/// Tells the successor of the handover: writes its start info, which is otherwise that of this generation.
+///
+/// # Errors
+///
+/// If the start info does not fit; that of this generation did, so nothing is known that makes it.
+///
+/// # Safety
+///
+/// - The bytes that `placed` was loaded into are still nobody else's.
+pub(crate) unsafe fn tell(placed: Placed, told: &StartInfo, record: Record) -> Result<Successor, WriteError> {
+    let page = PhysRange { start: placed.page, end: placed.page + PAGE_BYTES };
+    let outside = WriteError::Full { needed: PAGE_BYTES as usize, room: 0 };
+    // SAFETY: the page is part of the room of `placed`, which the caller answers for.
+    let into = unsafe { physical::bytes_mut(page) }.ok_or(outside)?;
+    let (into, into_record) = into.split_at_mut(RECORD_AT);
+    let at = placed.page + RECORD_AT as u64;
+    let info = StartInfo {
+        successor: Some(placed.file),
+        record: Some(PhysRange { start: at, end: at + record::BYTES as u64 }),
+        ..told.clone()
+    };
+    info.write(into, placed.page)?;
+    into_record.copy_from_slice(&record.to_bytes());
+    // Below 4 GiB: `load` has seen to it.
+    Ok(Successor { entry: placed.entry as u32, start_info: placed.page as u32 })
 }
