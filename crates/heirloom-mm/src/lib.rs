@@ -43,11 +43,26 @@ pub mod buddy;
 
 pub mod kfence;
 
+mod ground;
+
+pub mod kho;
+
+pub mod slab;
+
+pub mod machine;
+
+pub mod run;
+
+#[cfg(feature = "hosted")]
+pub mod hosted;
+
 #[cfg(test)]
 mod testing;
 
 pub use boot_info::{BootInfo, GuardOptions, MemoryRange, Options, Policy, ScratchSizes};
 pub use gfp::Gfp;
+pub use ground::{UnsafeGround, What};
+pub use machine::Machine;
 pub use phys::{Memory, PAGE_BYTES, PAGE_SHIFT};
 pub use platform::{Handover, Platform};
 

@@ -32,6 +32,7 @@ mod tests;
 pub use check::Broken;
 pub use order::{MAX_ORDER, order_for};
 pub(crate) use page::{Owner, Page, State};
+pub use runs::NotFree;
 pub(crate) use zone::Zone;
 
 use core::ops::Range;

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::order::largest_at;
-use super::{BlockType, Buddy, FreePagesError, MAX_ORDER, Owner, State};
+use super::{Buddy, FreePagesError, MAX_ORDER, Owner, State};
 use crate::phys::PAGE_SHIFT;
 
 /// A range of pages is not free. Nothing changed.
@@ -129,11 +129,11 @@ impl Buddy<'_> {
         }
     }
 
-    /// Takes pages over that were absent so far.
-    pub(crate) fn release_range(&mut self, range: &Range<u64>) {
-        let pfns = range.start >> PAGE_SHIFT..range.end >> PAGE_SHIFT;
-        if let Some(zone) = self.zone_mut(pfns.start) {
-            zone.give(pfns);
+    /// Takes a page over that was absent so far; any other stays as it is.
+    pub(crate) fn release_absent(&mut self, phys: u64) {
+        let pfn = phys >> PAGE_SHIFT;
+        if let Some(zone) = self.zone_mut(pfn).filter(|zone| zone.page(pfn).state == State::Absent) {
+            zone.give(pfn..pfn + 1);
         }
     }
 
@@ -157,11 +157,5 @@ impl Buddy<'_> {
             }
         }
         nr_pages
-    }
-
-    /// True if all of the range lies in page blocks of scratch.
-    pub(crate) fn is_scratch(&self, phys: u64) -> bool {
-        let pfn = phys >> PAGE_SHIFT;
-        self.zone(pfn).is_some_and(|zone| zone.type_of(pfn) == BlockType::Scratch)
     }
 }

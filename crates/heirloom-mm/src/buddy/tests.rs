@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
-use super::runs::NotFree;
 use super::*;
 use crate::phys::PAGE_BYTES;
 use crate::testing::{Ram, Random};
@@ -66,7 +65,7 @@ fn only_movable_requests_are_served_from_scratch() {
     assert_eq!(buddy.nr_free_outside_scratch(), 0);
     assert_eq!(buddy.nr_free(BlockType::Scratch), 1024);
     let phys = buddy.alloc(request(0, BlockType::Movable)).unwrap();
-    assert!(buddy.is_scratch(phys));
+    assert_eq!(buddy.zone(phys / PAGE_BYTES).unwrap().type_of(phys / PAGE_BYTES), BlockType::Scratch);
 }
 
 #[test]

@@ -242,6 +242,11 @@ impl<'m> Zone<'m> {
         pfns.into_iter().find(|&pfn| self.page(pfn).is_preserved == marked)
     }
 
+    /// Pages that are marked as preserved.
+    pub(crate) fn count_preserved(&self) -> u64 {
+        self.pages.iter().map(|page| u64::from(page.is_preserved)).sum()
+    }
+
     pub(crate) fn set_preserved(&mut self, pfns: Range<u64>, marked: bool) {
         let (from, to) = ((pfns.start - self.first) as usize, (pfns.end - self.first) as usize);
         for page in &mut self.pages[from..to] {

@@ -262,6 +262,20 @@ impl GuardPool {
         Some(report)
     }
 
+    /// The handle as a plain pointer, for a fault handler to keep in an atomic.
+    pub fn into_raw(self) -> NonNull<()> {
+        self.head.cast()
+    }
+
+    /// The handle that was made a pointer.
+    ///
+    /// # Safety
+    ///
+    /// `raw` came from [`GuardPool::into_raw`], and the machine that carved the pool has not jumped.
+    pub unsafe fn from_raw(raw: NonNull<()>) -> Self {
+        Self { head: raw.cast() }
+    }
+
     /// True for physical addresses of its pages.
     pub fn contains(&self, phys: u64) -> bool {
         let head = self.head();
