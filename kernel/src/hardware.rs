@@ -151,7 +151,8 @@ pub(crate) fn handle_page_fault(address: u64, is_write: bool) -> bool {
     // SAFETY: `watch` is told when a pool goes; a machine that jumps does not come back.
     let report = unsafe { guard.on_fault(hardware, address as usize, is_write) };
     if let Some(report) = &report {
-        println!("{report}");
+        // The whole report stays in the pool's ring, for whoever provoked it or looks for it.
+        println!("page fault at {address:#x}: {:?}, the guard page is open now", report.kind);
     }
     report.is_some()
 }

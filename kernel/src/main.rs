@@ -24,6 +24,7 @@ mod clock;
 mod entry;
 mod exceptions;
 mod exit;
+mod generation;
 mod hardware;
 mod jump;
 mod memory_functions;

@@ -8,7 +8,7 @@ use crate::entry::{BOOT_STACK, ImageLayout};
 use crate::exit::{Verdict, exit};
 use crate::hardware::Hardware;
 use crate::serial::println;
-use crate::{clock, exceptions, paging, physical, provoke, segments, serial};
+use crate::{clock, exceptions, generation, paging, physical, provoke, segments, serial};
 
 /// Called by `entry`, in long mode, on the early page tables, with the physical addresses of the start info and of the image.
 #[unsafe(no_mangle)]
@@ -37,10 +37,5 @@ extern "C" fn start_rust(start_info: u64, image_physical: u64) -> ! {
         provoke::deed(name, image_physical);
         exit(Verdict::Failure);
     }
-    generation(Hardware::init(info, own_image));
-}
-
-fn generation(hardware: &'static Hardware) -> ! {
-    println!("{:?} {:?}", hardware.handover(), hardware.own_image());
-    exit(Verdict::Success);
+    generation::run(Hardware::init(info, own_image));
 }
