@@ -21,6 +21,8 @@
 
 use core::arch::global_asm;
 
+use boot_protocol::formats::{NOTES, Notes};
+
 use crate::paging::{DIRECT_MAP, IMAGE};
 
 /// Bytes of the stack that everything but exceptions runs on. The page below it is never mapped.
@@ -39,6 +41,11 @@ pub(crate) struct Stack {
 pub(crate) static mut BOOT_STACK: Stack = Stack { guard: [0; 4096], bytes: [0; STACK_BYTES] };
 
 const _: () = assert!(IMAGE == 0xffff_ffff_8000_0000 && DIRECT_MAP == 0xffff_8000_0000_0000);
+
+/// What this kernel says of itself to a predecessor.
+#[used]
+#[unsafe(link_section = ".note.Heirloom")]
+static READS: Notes = NOTES;
 
 // The Xen note that tells a PVH loader where to enter: type 18, XEN_ELFNOTE_PHYS32_ENTRY.
 global_asm!(

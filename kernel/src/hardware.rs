@@ -7,7 +7,7 @@
 //! GuardPool::on_fault()                  from exception 14
 //! now_ns(), print()                      clock, serial
 //! load_successor(room)                   successor::load: out of the boot module
-//! jump(entry, handover)                  successor::tell, jump::jump
+//! jump(entry, handover)                  poison::scratch, successor::tell, jump::jump
 //! ```
 #![expect(unsafe_code, reason = "the trait's promises are about memory")]
 
@@ -24,7 +24,7 @@ use spin::{Mutex, Once};
 use crate::exit::{Verdict, exit};
 use crate::serial::{self, println};
 use crate::successor::{self, Placed};
-use crate::{clock, jump, paging, physical};
+use crate::{clock, jump, paging, physical, poison};
 
 /// The one there is; exceptions look for it here.
 static HARDWARE: Once<Hardware> = Once::new();
@@ -132,6 +132,8 @@ unsafe impl Platform for Hardware {
             fdt: range(handover.fdt, handover.fdt_size),
             scratch_list: range(handover.scratch, handover.scratch_size),
         };
+        // SAFETY: the machine has jumped: nothing of it is needed that lies in scratch, but for what is kept.
+        unsafe { poison::scratch(record.scratch_list, &[self.own_image, placed.room()]) };
         // SAFETY: since `load_successor` the room has been the successor's.
         match unsafe { successor::tell(placed, &self.told, record) } {
             // SAFETY: what was loaded is a kernel that is entered as PVH prescribes: its note says so.

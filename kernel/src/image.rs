@@ -9,14 +9,20 @@
 //! The same note that tells QEMU where a PVH kernel is entered (`Xen`, type 18) tells a predecessor. Kernels find out at their
 //! start where they lie, so only distances count here, never the addresses in the file.
 //!
+//! Notes of ours (`formats`) tell whether the kernel reads what it would be left; one that does not is refused, as after the jump
+//! it would be too late.
+//!
 //! A file is foreign input: whatever is wrong with it is found here, before a byte of memory is written.
 
 use arrayvec::ArrayVec;
 use elf::ElfBytes;
 use elf::abi::{EM_X86_64, ET_EXEC, PT_LOAD, PT_NOTE};
 use elf::endian::LittleEndian;
-use elf::note::Note;
+use elf::note::{Note, NoteAny};
 use elf::segment::ProgramHeader;
+use heirloom_abi::note;
+
+use crate::formats::{HANDED_OVER, NAME_BYTES, TYPE_READS};
 
 /// The type of the note with the entry.
 const NOTE_PHYS32_ENTRY: u32 = 18;
@@ -68,6 +74,9 @@ pub enum ImageError {
     /// All in all too large.
     #[error("successor takes {0} bytes of memory, at most {MAX_BYTES} are allowed")]
     Size(u64),
+    /// The successor does not say that it reads this format: what it is left would be lost.
+    #[error("successor does not read {}, in which it would be left its memory", name_of(.0))]
+    Format([u8; NAME_BYTES]),
     /// No note says where to enter, or it says so somewhere outside.
     #[error("successor has no note with its entry")]
     Entry,
@@ -78,7 +87,7 @@ impl<'a> Image<'a> {
     ///
     /// # Errors
     ///
-    /// Says why it is not a kernel that could be loaded.
+    /// Says why it is not a kernel that could be loaded, or not one that could take over.
     pub fn read(file: &'a [u8]) -> Result<Self, ImageError> {
         let elf = ElfBytes::<LittleEndian>::minimal_parse(file).map_err(|_| ImageError::Elf)?;
         let (ty, machine) = (elf.ehdr.e_type, elf.ehdr.e_machine);
@@ -108,8 +117,12 @@ impl<'a> Image<'a> {
             }
             segments.push(Segment { offset: offset as usize, bytes });
         }
-        let entry = headers.iter().find_map(|header| find_entry(&elf, &header)).ok_or(ImageError::Entry)?;
+        let entry = find_note(&elf, entry_of).ok_or(ImageError::Entry)?;
         let entry = entry.checked_sub(lowest).filter(|entry| *entry < size_bytes).ok_or(ImageError::Entry)?;
+        for format in HANDED_OVER {
+            find_note(&elf, |note| is_reader_of(note, format).then_some(()))
+                .ok_or(ImageError::Format(format))?;
+        }
         Ok(Self { segments, size_bytes, entry })
     }
 
@@ -139,25 +152,39 @@ impl<'a> Image<'a> {
     }
 }
 
-fn find_entry(elf: &ElfBytes<'_, LittleEndian>, header: &ProgramHeader) -> Option<u64> {
-    if header.p_type != PT_NOTE {
-        return None;
-    }
-    elf.segment_data_as_notes(header).ok()?.find_map(|note| match note {
-        Note::Unknown(note) if note.name == b"Xen\0" && note.n_type == u64::from(NOTE_PHYS32_ENTRY) => {
-            Some(u64::from_le_bytes(note.desc.try_into().ok()?))
-        }
-        _ => None,
-    })
+/// Finds what is looked for in the notes of all segments.
+fn find_note<'a, T>(elf: &ElfBytes<'a, LittleEndian>, look: impl Fn(&NoteAny<'a>) -> Option<T>) -> Option<T> {
+    let of_segment = |header: ProgramHeader| {
+        let mut notes = elf.segment_data_as_notes(&header).ok()?;
+        notes.find_map(|note| match note {
+            Note::Unknown(note) => look(&note),
+            _ => None,
+        })
+    };
+    elf.segments()?.iter().filter(|header| header.p_type == PT_NOTE).find_map(of_segment)
+}
+
+fn entry_of(note: &NoteAny<'_>) -> Option<u64> {
+    let is_entry = note.name == b"Xen\0" && note.n_type == u64::from(NOTE_PHYS32_ENTRY);
+    is_entry.then(|| note.desc.try_into().ok().map(u64::from_le_bytes))?
+}
+
+fn is_reader_of(note: &NoteAny<'_>, format: [u8; NAME_BYTES]) -> bool {
+    note.name == note::NAME && note.n_type == u64::from(TYPE_READS) && note.desc == format
+}
+
+fn name_of(format: &[u8; NAME_BYTES]) -> &str {
+    core::str::from_utf8(format).unwrap_or("another format").trim_end_matches('\0')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::NOTES;
 
     /// A kernel of two segments: 8 bytes at 2 MiB, 4 bytes and 12 zeros 4 KiB above; entered at the third byte.
-    fn file() -> [u8; 320] {
-        let mut file = [0; 320];
+    fn file() -> [u8; 336] {
+        let mut file = [0; 336];
         let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, b"\x7fELF\x02\x01\x01");
         put(16, &[2, 0, 62, 0, 1, 0, 0, 0]);
@@ -167,7 +194,7 @@ mod tests {
         let headers: [(u32, u64, u64, u64, u64, u64); 3] = [
             (PT_LOAD, 232, 0x20_0000, 8, 8, 4096),
             (PT_LOAD, 240, 0x20_1000, 4, 16, 4096),
-            (PT_NOTE, 248, 0x20_0000, 24, 24, 4),
+            (PT_NOTE, 248, 0x20_0000, 88, 88, 4),
         ];
         for (at, (ty, offset, address, in_file, in_memory, align)) in (64..).step_by(56).zip(headers) {
             put(at, &ty.to_le_bytes());
@@ -180,6 +207,7 @@ mod tests {
         put(248, &[4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0]);
         put(260, b"Xen\0");
         put(264, &0x20_0002_u64.to_le_bytes());
+        put(272, NOTES.0.as_flattened());
         file
     }
 
@@ -212,6 +240,9 @@ mod tests {
         assert_eq!(broken(64 + 8, &[0xff; 8]), ImageError::Elf);
         assert_eq!(broken(248 + 8, &[17]), ImageError::Entry);
         assert_eq!(broken(264, &[0, 0, 0x40]), ImageError::Entry);
+        assert_eq!(broken(272 + 24, b"kho-v5"), ImageError::Format(*b"kho-v4\0\0"));
+        assert_eq!(broken(272 + 56, b"HLBLOCK0"), ImageError::Format(*b"HLBLOCK1"));
+        assert_eq!(broken(272 + 8, &[1]), ImageError::Format(*b"kho-v4\0\0"));
     }
 
     #[test]
@@ -226,7 +257,7 @@ mod tests {
                 }
             }
         }
-        for len in 0..272 {
+        for len in 0..336 {
             assert!(Image::read(&good[..len]).is_err(), "{len} bytes");
         }
     }

@@ -5,6 +5,7 @@
 //! ```text
 //! start_info  what a generation is told at its start: memory map, boot modules, command line   (read and written)
 //! record      the handover record: where the handover tree and the scratch list lie            (read and written)
+//! formats     what a handover consists of, as a kernel says in its ELF file that it reads it
 //! image       the ELF file of a kernel, and how it comes to lie in memory                        (read)
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! **Invariant**: no `unsafe`, no allocation, and no input makes a reader panic, loop or look outside its bytes.
 #![no_std]
 
+pub mod formats;
 pub mod image;
 pub mod range;
 pub mod record;

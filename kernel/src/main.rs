@@ -30,6 +30,7 @@ mod jump;
 mod memory_functions;
 mod paging;
 mod physical;
+mod poison;
 mod provoke;
 mod segments;
 mod serial;

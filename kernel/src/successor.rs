@@ -57,12 +57,18 @@ pub(crate) struct Placed {
     entry: u64,
     page: u64,
     file: PhysRange,
+    room: PhysRange,
 }
 
 impl Placed {
     /// Returns the physical address at which the successor is entered.
     pub(crate) fn entry(self) -> u64 {
         self.entry
+    }
+
+    /// Returns all that the successor lies in.
+    pub(crate) fn room(self) -> PhysRange {
+        self.room
     }
 }
 
@@ -104,7 +110,7 @@ pub(crate) unsafe fn load(
     into_file.copy_from_slice(file);
     let page = room.start + image_bytes;
     let file = PhysRange { start: page + PAGE_BYTES, end: room.end };
-    Ok(Placed { entry: room.start + image.entry(), page, file })
+    Ok(Placed { entry: room.start + image.entry(), page, file, room })
 }
 
 /// Tells the successor of the handover: writes its start info, which is otherwise that of this generation.
