@@ -14,7 +14,7 @@
 //! 52  reserved       u32     +-> bytes up to a NUL
 //! ```
 //!
-//! QEMU's firmware writes it for the first generation, and each generation for its successor ([`write()`]).
+//! QEMU's firmware writes it for the first generation, and each generation for its successor ([`StartInfo::write`]).
 
 use arrayvec::{ArrayString, ArrayVec};
 
@@ -234,7 +234,10 @@ fn read_memory_map(
 /// Reads up to a NUL; nothing lies at address 0.
 fn read_text<const N: usize>(at: u64, memory: &impl ReadPhysical) -> Result<ArrayString<N>, StartInfoError> {
     let mut bytes = ArrayVec::<u8, N>::new();
-    while at != 0 {
+    if at == 0 {
+        return Ok(ArrayString::new());
+    }
+    loop {
         match bytes_at(memory, at.wrapping_add(bytes.len() as u64))? {
             [0] => break,
             [byte] => bytes.try_push(byte).map_err(|_| StartInfoError::CommandLine)?,

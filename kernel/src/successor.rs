@@ -96,7 +96,7 @@ pub(crate) unsafe fn load(
     let start = find_room(size_bytes, ALIGN).ok_or(PlaceError::NoRoom(size_bytes))?;
     let room = PhysRange { start, end: start.saturating_add(size_bytes) };
     let outside = PlaceError::RoomOutside(room);
-    if room.end > LIMIT || room.start % ALIGN != 0 {
+    if room.end > LIMIT || !room.start.is_multiple_of(ALIGN) {
         return Err(outside);
     }
     // SAFETY: the caller says that the room is ours alone.

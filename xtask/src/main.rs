@@ -111,7 +111,15 @@ fn lint(steps: &mut Steps) {
         if !matches!(outcome, Outcome::Passed) {
             return outcome;
         }
-        kernel_cargo(&["clippy", "--manifest-path", "kernel/Cargo.toml", "--", "-D", "warnings"])
+        kernel_cargo(&[
+            "clippy",
+            "--all-targets",
+            "--manifest-path",
+            "kernel/Cargo.toml",
+            "--",
+            "-D",
+            "warnings",
+        ])
     });
 }
 

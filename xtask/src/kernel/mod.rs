@@ -47,6 +47,12 @@ pub(crate) struct Options {
     verbose: bool,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { generations: 20, json: false, memory: 512, timeout_s: 300, verbose: false }
+    }
+}
+
 /// Builds, boots, checks, reports.
 pub(crate) fn run(options: Options) -> ExitCode {
     match attempt(options) {
@@ -69,8 +75,7 @@ pub(crate) fn step() -> Outcome {
     if let Some(missing) = qemu::missing() {
         return Outcome::Skipped(missing.to_string());
     }
-    let options = Options { generations: 20, json: false, memory: 512, timeout_s: 300, verbose: false };
-    match attempt(options) {
+    match attempt(Options::default()) {
         Ok(transcript) => {
             println!("    {}", transcript.last_line);
             Outcome::Passed
@@ -100,7 +105,12 @@ fn attempt(options: Options) -> Result<Transcript, Error> {
     let started = Instant::now();
     let mut transcript = Transcript::default();
     let progress = progress(options);
-    let machine = Machine { kernel, memory_mib: options.memory, generations: options.generations };
+    let machine = Machine {
+        successor: Some(kernel.clone()),
+        kernel,
+        memory_mib: options.memory,
+        command_line: format!("generations={}", options.generations),
+    };
     let ended = machine.run(Duration::from_secs(options.timeout_s), |line| {
         let word = transcript.hear(line);
         if matches!(word, Word::Generation) {

@@ -1,7 +1,7 @@
 //! QEMU as the machine that the kernel runs on.
 //!
-//! Software emulation, since that is the same on every host, and needs no rights. One file is the kernel and also the boot module:
-//! every generation starts the same image.
+//! Software emulation, since that is the same on every host, and needs no rights. The kernel is one file, and what
+//! its successors are made of is another, the boot module; as a rule both are the same.
 
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
@@ -53,8 +53,11 @@ pub(super) enum Ended {
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) kernel: PathBuf,
+    /// The file of every generation but the first; with none there is but one generation.
+    pub(super) successor: Option<PathBuf>,
     pub(super) memory_mib: u32,
-    pub(super) generations: u32,
+    /// Options to the kernel.
+    pub(super) command_line: String,
 }
 
 impl Machine {
@@ -95,11 +98,12 @@ impl Machine {
             .args(["-m", &format!("{}M", self.memory_mib)])
             .arg("-kernel")
             .arg(&self.kernel)
-            .arg("-initrd")
-            .arg(&self.kernel)
-            .args(["-append", &format!("generations={}", self.generations)])
+            .args(["-append", &self.command_line])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        if let Some(successor) = &self.successor {
+            command.arg("-initrd").arg(successor);
+        }
         command
     }
 }
