@@ -8,6 +8,7 @@
 
 pub mod fdt;
 pub mod header;
+pub mod machine;
 pub mod metadata;
 pub mod note;
 pub mod pool;
@@ -29,6 +30,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "fdt", run: fdt::run, seeds: fdt::seeds },
     Target { name: "header", run: header::run, seeds: header::seeds },
+    Target { name: "machine", run: machine::run, seeds: machine::seeds },
     Target { name: "metadata", run: metadata::run, seeds: metadata::seeds },
     Target { name: "note", run: note::run, seeds: note::seeds },
     Target { name: "pool", run: pool::run, seeds: pool::seeds },

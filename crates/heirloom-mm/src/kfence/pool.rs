@@ -137,6 +137,13 @@ impl GuardPool {
         Self { head: unsafe { NonNull::new_unchecked(at) } }
     }
 
+    /// Opens all its pages: they are plain memory again.
+    pub(crate) fn dissolve<P: Platform>(&self, platform: &P) {
+        for page in self.range().step_by(PAGE_BYTES as usize) {
+            platform.unguard(page);
+        }
+    }
+
     /// Whether the next ordinary allocation of `size` bytes is to be served from here.
     pub(crate) fn wants<P: Platform>(&self, platform: &P, size: usize) -> bool {
         size != 0 && size as u64 <= PAGE_BYTES && self.head().sampler.wants(|| platform.now_ns())

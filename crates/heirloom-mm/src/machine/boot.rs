@@ -91,6 +91,23 @@ impl<'m, P: Platform> Machine<'m, P> {
     /// [`BootError`].
     #[track_caller]
     pub fn boot(platform: &'m P, info: &BootInfo<'_>) -> Result<Self, BootError> {
+        let mut carved = None;
+        Self::boot_inside(platform, info, &mut carved).inspect_err(|_| {
+            // Page tables are no part of memory: what was closed would stay so.
+            platform.watch(None);
+            if let Some(guard) = carved {
+                guard.dissolve(platform);
+            }
+        })
+    }
+
+    /// The boot order. The guard pool is told to `carved` as soon as there is one.
+    #[track_caller]
+    fn boot_inside(
+        platform: &'m P,
+        info: &BootInfo<'_>,
+        carved: &mut Option<GuardPool>,
+    ) -> Result<Self, BootError> {
         let options = &info.options;
         // SAFETY: the platform promises that its direct map is one, for as long as it is borrowed.
         let map = unsafe { Memory::new(platform.direct_map()) };
@@ -99,15 +116,14 @@ impl<'m, P: Platform> Machine<'m, P> {
         for range in info.reserved {
             memblock.reserve(range)?;
         }
-        let (ingested, scratch, early_guard) = match info.handover {
-            Some(handover) => inherit(platform, &mut memblock, map, handover, options)?,
-            None => (None, choose_scratch(&mut memblock, options)?, None),
+        let (ingested, scratch) = match info.handover {
+            Some(handover) => inherit(platform, &mut memblock, map, (handover, options), carved)?,
+            None => (None, choose_scratch(&mut memblock, options)?),
         };
-        let guard = match early_guard {
-            Some(guard) => Some(guard),
-            None => carve_guard(platform, &mut memblock, map, options)?,
-        };
-        let ground = lay_ground(platform, &mut memblock, map, options, (scratch, guard))?;
+        if carved.is_none() {
+            *carved = carve_guard(platform, &mut memblock, map, options)?;
+        }
+        let ground = lay_ground(platform, &mut memblock, map, options, (scratch, *carved))?;
         hand_pages_over(ground, &memblock, ingested.as_ref())?;
 
         let ordinary = new_pool(ground, Owner::OrdinaryPool, options.ordinary_blocks)?.pool;
@@ -149,28 +165,24 @@ impl<'m, P: Platform> Machine<'m, P> {
     }
 }
 
-/// What a handover comes to: what was ingested, the scratch areas, and the guard pool if the policy carves it here.
-type Inherited = (Option<Ingested>, ScratchAreas, Option<GuardPool>);
-
 /// Takes a predecessor's handover over: only scratch is used until all of it is read, found sound and reserved.
 fn inherit<P: Platform>(
     platform: &P,
     memblock: &mut Memblock,
     map: Memory,
-    handover: Handover,
-    options: &Options,
-) -> Result<Inherited, BootError> {
+    (handover, options): (Handover, &Options),
+    carved: &mut Option<GuardPool>,
+) -> Result<(Option<Ingested>, ScratchAreas), BootError> {
     let scratch = ScratchAreas::read_list(memblock, map, handover.scratch, handover.scratch_size)
         .map_err(IngestError::Scratch)?;
     memblock.set_scratch(scratch);
     memblock.set_scratch_only(true);
-    let early = match options.policy.guard_in_scratch {
-        true => carve_guard(platform, memblock, map, options)?,
-        false => None,
-    };
+    if options.policy.guard_in_scratch {
+        *carved = carve_guard(platform, memblock, map, options)?;
+    }
     let ingested = ingest(memblock, map, handover, &scratch, &options.policy)?;
     memblock.set_scratch_only(false);
-    Ok((Some(ingested), scratch, early))
+    Ok((Some(ingested), scratch))
 }
 
 /// Chooses the scratch areas of all generations to come.

@@ -42,9 +42,18 @@ impl<P: Platform> Machine<'_, P> {
     ///
     /// [`AllocError`].
     pub fn alloc_pages(&self, order: u32, gfp: Gfp) -> Result<u64, AllocError> {
+        self.alloc_pages_on(None, order, gfp)
+    }
+
+    /// The same, from this node while it has room.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`].
+    pub fn alloc_pages_on(&self, node: Option<u32>, order: u32, gfp: Gfp) -> Result<u64, AllocError> {
         let _guard = self.enter_for(gfp)?;
         let none = AllocError::OutOfMemory { bytes: (PAGE_BYTES as usize) << order.min(40) };
-        let request = Request { order, kind: kind_of(gfp)?, node: None, urgent: gfp.contains(Gfp::ATOMIC) };
+        let request = Request { order, kind: kind_of(gfp)?, node, urgent: gfp.contains(Gfp::ATOMIC) };
         let phys = self.ground.buddy.borrow_mut().alloc(request).ok_or(none)?;
         if gfp.contains(Gfp::ZERO) {
             self.ground.map.zero(phys, PAGE_BYTES << order);

@@ -133,13 +133,9 @@ fn a_foreign_list_of_scratch_areas_is_compared_with_the_memory() {
     assert_eq!(read(&[], 4096), Err(ScratchError::Count { nr: 256 }));
     let twice = [(4 * MIB, 4 * MIB), (4 * MIB, 4 * MIB)];
     assert_eq!(read(&twice, 32), Err(ScratchError::Overlap { index: 1, start: 4 * MIB }));
-    for area in [
-        (8 * MIB, 4 * MIB),
-        (4 * MIB, 8 * MIB),
-        (4 * MIB, 0),
-        (5 * MIB, 4 * MIB),
-        (4 * MIB, u64::MAX & !(4 * MIB - 1)),
-    ] {
+    for area in
+        [(8 * MIB, 4 * MIB), (4 * MIB, 8 * MIB), (4 * MIB, 0), (5 * MIB, 4 * MIB), (4 * MIB, !(4 * MIB - 1))]
+    {
         let wrong = ScratchError::Area { index: 0, start: area.0, size: area.1 };
         assert_eq!(read(&[area], 16), Err(wrong));
     }

@@ -1,0 +1,537 @@
+//! What the machine refuses, in production: each with a typed error, and nothing half done.
+#![allow(unsafe_code, reason = "frees objects")]
+
+mod common;
+
+use common::{alloc, boot, hand_over, hardware};
+use heirloom_abi::kho::fdt::FdtError;
+use heirloom_abi::kho::radix::{Frame, MapError, Order};
+use heirloom_mm::hosted::{Hardware, small_map};
+use heirloom_mm::kho::{
+    IngestError, PreserveError, RestorePagesError, SubtreeError, UnpreserveError, VmallocError,
+};
+use heirloom_mm::machine::{AllocError, BootError, FreeError, FreezeError, PagesError};
+use heirloom_mm::{
+    BootInfo, Gfp, GuardOptions, Handover, Machine, MemoryRange, Options, Platform, ScratchSizes,
+    UnsafeGround, What,
+};
+
+const MIB: u64 = 1 << 20;
+
+fn every_one() -> Options {
+    let guard = GuardOptions { nr_objects: 15, every: 1, interval_us: 0, quarantine: 4 };
+    Options { guard, ..Options::default() }
+}
+
+#[test]
+fn an_object_allocated_without_the_flag_is_not_preserved_and_the_error_says_so() {
+    let hardware = hardware();
+    let machine = boot(
+        &hardware,
+        Options { guard: GuardOptions { nr_objects: 0, ..every_one().guard }, ..Options::default() },
+    );
+    let ordinary = alloc(&machine, 100, Gfp::empty());
+    let phys = machine.phys(ordinary);
+    let error = machine.preserve_object(ordinary).unwrap_err();
+    assert_eq!(error, PreserveError::AllocatedWithoutFlag { phys });
+    assert!(error.to_string().ends_with("was allocated without Gfp::PRESERVE: allocate it with the flag"));
+    assert_eq!(
+        machine.preserve_folio(phys & !0xfff),
+        Err(PreserveError::AllocatedWithoutFlag { phys: phys & !0xfff })
+    );
+    assert_eq!(machine.add_subtree("it", phys, 100), Err(SubtreeError::AllocatedWithoutFlag { phys }));
+    let preserved = alloc(&machine, 100, Gfp::PRESERVE);
+    assert_eq!(machine.preserve_object(preserved), Ok(()));
+    machine.check().unwrap();
+}
+
+#[test]
+fn an_object_of_the_guard_pool_is_not_preserved_either() {
+    let hardware = hardware();
+    let machine = boot(&hardware, every_one());
+    let object = alloc(&machine, 100, Gfp::empty());
+    let phys = machine.phys(object);
+    assert!(machine.guard().unwrap().contains(phys));
+    assert_eq!(machine.preserve_object(object), Err(PreserveError::AllocatedWithoutFlag { phys }));
+    assert_eq!(machine.add_subtree("it", phys, 100), Err(SubtreeError::AllocatedWithoutFlag { phys }));
+    let page = phys & !0xfff;
+    let what = What::Pages;
+    let refused = PreserveError::UnsafeGround(UnsafeGround::GuardPool { what, phys: page });
+    assert_eq!(machine.preserve_folio(page), Err(refused));
+    assert_eq!(machine.preserve_pages(&(page..page + 4096)), Err(refused));
+    machine.check().unwrap();
+}
+
+#[test]
+fn pages_in_scratch_are_not_preserved() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let area = machine.scratch().iter().next().unwrap();
+    let page = loop {
+        let page = machine.alloc_pages(0, Gfp::MOVABLE).unwrap();
+        if area.contains(&page) {
+            break page;
+        }
+    };
+    let refused = UnsafeGround::Scratch { what: What::Pages, phys: page, start: area.start, end: area.end };
+    assert_eq!(machine.preserve_folio(page), Err(refused.into()));
+    assert_eq!(machine.preserve_pages(&(page..page + 4096)), Err(refused.into()));
+    machine.check().unwrap();
+}
+
+#[test]
+fn preserving_twice_is_refused_whatever_the_orders() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let folio = machine.alloc_pages(3, Gfp::empty()).unwrap();
+    let inner = folio + 2 * 4096..folio + 4 * 4096;
+    machine.preserve_pages(&inner).unwrap();
+    let before = machine.nr_preserved_pages();
+    assert_eq!(machine.preserve_folio(folio), Err(PreserveError::Already { phys: inner.start }));
+    assert_eq!(machine.preserve_pages(&inner), Err(PreserveError::Already { phys: inner.start }));
+    assert_eq!(machine.nr_preserved_pages(), before);
+    machine.unpreserve_pages(&inner).unwrap();
+    assert_eq!(machine.preserve_folio(folio), Ok(3));
+    assert_eq!(machine.preserve_pages(&inner), Err(PreserveError::Already { phys: inner.start }));
+    assert_eq!(
+        machine.free_pages(folio, 3).map_err(|error| error.to_string()),
+        Err(format!("the block at {folio:#x} is preserved; it is unpreserved before it is freed"))
+    );
+    machine.unpreserve_folio(folio).unwrap();
+    machine.free_pages(folio, 3).unwrap();
+    machine.check().unwrap();
+}
+
+#[test]
+fn what_was_not_preserved_is_not_unpreserved() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let folio = machine.alloc_pages(2, Gfp::empty()).unwrap();
+    let not = |start, end| Err(UnpreserveError::NotPreserved { start, end });
+    assert_eq!(machine.unpreserve_folio(folio), not(folio, folio + 4 * 4096));
+    machine.preserve_folio(folio).unwrap();
+    // A half of it was never marked as such.
+    let half = folio..folio + 2 * 4096;
+    assert_eq!(machine.unpreserve_pages(&half), not(half.start, half.end));
+    assert_eq!(machine.unpreserve_folio(folio + 4096), not(folio + 4096, folio + 2 * 4096));
+    assert_eq!(machine.unpreserve_pages(&(0..4096)), not(0, 4096));
+    // The pool's own blocks are marked, and not the caller's to unmark.
+    let block = machine.phys(alloc(&machine, 64, Gfp::PRESERVE)) & !0xffff;
+    assert_eq!(machine.unpreserve_pages(&(block..block + 0x10000)), not(block, block + 0x10000));
+    machine.check().unwrap();
+}
+
+#[test]
+fn a_range_across_two_nodes_is_refused() {
+    // Two nodes without a hole between them, at a place where a range can be taken on both sides.
+    let memory = vec![
+        MemoryRange { range: MIB..32 * MIB, node: 0 },
+        MemoryRange { range: 32 * MIB..64 * MIB, node: 1 },
+    ];
+    let hardware = Hardware::new(memory).unwrap();
+    // Scratch and tables lie high in each node; the border is free below and above.
+    let scratch = ScratchSizes::Bytes { low: 0, global: 4 * MIB, per_node: 0 };
+    let machine = boot(&hardware, Options { scratch, ..Options::default() });
+    let border = 32 * MIB;
+    let below =
+        (1..512).map(|at| border - at * 4096).find(|&at| machine.take_page_range(&(at..at + 4096)).is_ok());
+    machine.take_page_range(&(border..border + 4096)).unwrap();
+    let range = below.unwrap()..border + 4096;
+    assert_eq!(machine.preserve_pages(&range), Err(PreserveError::AcrossNodes { at: border }));
+    machine.preserve_pages(&(border..border + 4096)).unwrap();
+    machine.check().unwrap();
+}
+
+#[test]
+fn ranges_that_are_no_pages_in_use_are_refused() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let folio = machine.alloc_pages(2, Gfp::empty()).unwrap();
+    let no = |start, end| Err(PreserveError::NoPages { start, end });
+    assert_eq!(machine.preserve_pages(&(folio..folio)), no(folio, folio));
+    assert_eq!(machine.preserve_pages(&(folio + 8..folio + 4096)), no(folio + 8, folio + 4096));
+    assert_eq!(machine.preserve_folio(folio + 4096), Err(PreserveError::NoFolio { phys: folio + 4096 }));
+    assert_eq!(machine.preserve_folio(0), Err(PreserveError::NotInUse { phys: 0 }));
+    assert_eq!(machine.preserve_pages(&(0..4096)), Err(PreserveError::NotInUse { phys: 0 }));
+    machine.free_pages(folio, 2).unwrap();
+    assert_eq!(machine.preserve_folio(folio), Err(PreserveError::NotInUse { phys: folio }));
+    machine.check().unwrap();
+}
+
+#[test]
+fn a_full_tree_is_refused_and_stays_as_it_was() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let phys = machine.phys(alloc(&machine, 64, Gfp::PRESERVE));
+    let mut nr = 0;
+    let error = loop {
+        match machine.add_subtree(&format!("a-rather-long-name-{nr:03}"), phys, 64) {
+            Ok(()) => nr += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, SubtreeError::Tree(FdtError::Full { .. })), "{error}");
+    assert!(nr > 40, "{nr} subtrees only");
+    assert_eq!(
+        machine.add_subtree("a-rather-long-name-000", phys, 64).map_err(|error| matches!(
+            error,
+            SubtreeError::Tree(FdtError::Twice { .. } | FdtError::Full { .. })
+        )),
+        Err(true)
+    );
+    let long = "a-name-that-is-longer-than-a-name-may-be";
+    assert_eq!(machine.add_subtree(long, phys, 64), Err(SubtreeError::Name { len: long.len() }));
+    hand_over(machine);
+    let machine = boot(&hardware, Options::default());
+    for at in 0..nr {
+        assert_eq!(machine.retrieve(&format!("a-rather-long-name-{at:03}")).unwrap().data, phys);
+    }
+    machine.check().unwrap();
+}
+
+#[test]
+fn blobs_lie_in_preserved_memory_and_stay_while_they_are_listed() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let folio = machine.alloc_pages(0, Gfp::empty()).unwrap();
+    assert_eq!(machine.add_subtree("page", folio, 16), Err(SubtreeError::NotPreserved { phys: folio }));
+    machine.preserve_folio(folio).unwrap();
+    assert_eq!(
+        machine.add_subtree("page", folio, 4097),
+        Err(SubtreeError::NotPreserved { phys: folio + 4096 })
+    );
+    machine.add_subtree("page", folio, 4096).unwrap();
+    let (start, end) = (folio, folio + 4096);
+    assert_eq!(machine.unpreserve_folio(folio), Err(UnpreserveError::InUse { start, end }));
+    let object = alloc(&machine, 64, Gfp::PRESERVE);
+    let phys = machine.phys(object);
+    assert_eq!(machine.add_subtree("object", phys, 65), Err(SubtreeError::NotPreserved { phys }));
+    machine.add_subtree("object", phys + 8, 56).unwrap();
+    // SAFETY: nobody uses the object.
+    assert_eq!(unsafe { machine.free(object) }, Err(FreeError::InUse { phys }));
+    machine.remove_subtree("object").unwrap();
+    assert_eq!(machine.remove_subtree("object"), Err(SubtreeError::NotFound));
+    assert_eq!(machine.remove_subtree("heirloom-slab"), Err(SubtreeError::NotFound));
+    // SAFETY: nobody uses the object.
+    assert_eq!(unsafe { machine.free(object) }, Ok(()));
+    // SAFETY: it is refused.
+    assert_eq!(unsafe { machine.free(object) }, Err(FreeError::Twice { phys }));
+    assert_eq!(machine.add_subtree("object", phys, 64), Err(SubtreeError::NotPreserved { phys }));
+    machine.remove_subtree("page").unwrap();
+    machine.unpreserve_folio(folio).unwrap();
+    machine.check().unwrap();
+}
+
+#[test]
+fn free_takes_nothing_but_the_start_of_an_object() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let object = alloc(&machine, 100, Gfp::PRESERVE);
+    let start = machine.phys(object);
+    let folio = machine.alloc_pages(0, Gfp::empty()).unwrap();
+    let at = |phys: u64| std::ptr::NonNull::new(machine.address(phys)).unwrap();
+    // SAFETY: each is refused.
+    unsafe {
+        assert_eq!(machine.free(at(start + 16)), Err(FreeError::Inside { phys: start + 16, start }));
+        for phys in [folio, 0, 1 << 40, start & !0xffff] {
+            assert_eq!(machine.free(at(phys)), Err(FreeError::NoObject { phys }));
+        }
+    }
+    assert!(matches!(machine.free_pages(start & !0xffff, 4), Err(PagesError::Owned { .. })));
+    machine.check().unwrap();
+}
+
+#[test]
+fn a_frozen_machine_changes_nothing_that_is_preserved_until_it_thaws() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let object = alloc(&machine, 100, Gfp::PRESERVE);
+    let folio = machine.alloc_pages(0, Gfp::empty()).unwrap();
+    let frozen = machine.freeze().unwrap();
+    assert_eq!(machine.freeze().map(drop), Err(FreezeError::Already));
+    assert_eq!(machine.alloc(8, Gfp::PRESERVE), Err(AllocError::Frozen));
+    // SAFETY: it is refused.
+    assert_eq!(unsafe { machine.free(object) }, Err(FreeError::Frozen));
+    assert_eq!(machine.preserve_folio(folio), Err(PreserveError::Frozen));
+    assert_eq!(machine.unpreserve_folio(folio), Err(UnpreserveError::Frozen));
+    assert_eq!(machine.add_subtree("x", machine.phys(object), 8), Err(SubtreeError::Frozen));
+    // Ordinary memory is as ever.
+    let ordinary = alloc(&machine, 100, Gfp::empty());
+    // SAFETY: nobody uses it.
+    unsafe { machine.free(ordinary) }.unwrap();
+    machine.thaw(frozen);
+    // SAFETY: nobody uses it.
+    unsafe { machine.free(object) }.unwrap();
+    machine.preserve_folio(folio).unwrap();
+    machine.check().unwrap();
+}
+
+#[test]
+fn nothing_to_hand_over_is_no_handover() {
+    let hardware = hardware();
+    let options = Options { preserve_blocks: 0, ..Options::default() };
+    let machine = boot(&hardware, options);
+    assert_eq!(machine.freeze().map(drop), Err(FreezeError::Nothing));
+    assert_eq!(machine.alloc(8, Gfp::PRESERVE), Err(AllocError::NoPreservePool));
+    assert_eq!(machine.alloc(8, Gfp::MOVABLE), Err(AllocError::Movable));
+    machine.check().unwrap();
+}
+
+/// Hands an object over, has the handover damaged by `damage`, and returns what the successor says; the damage undone, it boots.
+fn refused(damage: impl FnOnce(&Hardware, Handover, u64) -> Vec<(u64, u64)>) -> BootError {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let object = alloc(&machine, 64, Gfp::PRESERVE);
+    let phys = machine.phys(object);
+    hardware.store(phys, 0xfeed);
+    machine.add_subtree("object", phys, 64).unwrap();
+    hand_over(machine);
+    let handover = hardware.power().handover().unwrap();
+    // The root's address is a property of the tree: its value follows 8 bytes of header in a structure of 4-byte cells.
+    let bytes: Vec<u8> =
+        (0..512).flat_map(|word| hardware.load(handover.fdt + 8 * word).to_le_bytes()).collect();
+    let root = heirloom_abi::kho::root::RootFdt::read(&bytes).unwrap().map();
+
+    let undo: Vec<(u64, u64)> = damage(&hardware, handover, root)
+        .into_iter()
+        .map(|(at, word)| {
+            let old = hardware.load(at);
+            hardware.store(at, word);
+            (at, old)
+        })
+        .collect();
+    let power = hardware.power();
+    let error = Machine::boot(&hardware, &power.info(Options::default())).map(drop).unwrap_err();
+    hardware.watch(None);
+    // Nothing was touched: with the damage repaired, another successor has it all.
+    for &(at, word) in undo.iter().rev() {
+        hardware.store(at, word);
+    }
+    let machine = boot(&hardware, Options::default());
+    assert_eq!(machine.retrieve("object").unwrap().data, phys);
+    assert_eq!(hardware.load(phys), 0xfeed);
+    machine.check().unwrap();
+    error
+}
+
+/// The first child of a node.
+fn child(hardware: &Hardware, node: u64) -> (u64, u64) {
+    (0..512).map(|at| (node + 8 * at, hardware.load(node + 8 * at))).find(|&(_, word)| word != 0).unwrap()
+}
+
+fn map_error(damage: impl FnOnce(&Hardware, Handover, u64) -> Vec<(u64, u64)>) -> MapError {
+    match refused(damage) {
+        BootError::Ingest(IngestError::Map(error)) => error,
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_zero_map_is_refused() {
+    let error = map_error(|hardware, _, root| {
+        (0..512).map(|at| root + 8 * at).filter(|&at| hardware.load(at) != 0).map(|at| (at, 0)).collect()
+    });
+    assert!(matches!(error, MapError::ZeroRoot { .. }), "{error}");
+}
+
+#[test]
+fn a_map_that_loops_is_refused() {
+    let error = map_error(|hardware, _, root| {
+        let (_, second) = child(hardware, root);
+        let (at, _) = child(hardware, second);
+        vec![(at, root)]
+    });
+    assert!(matches!(error, MapError::Loop { .. }), "{error}");
+    // Two parents for one node is no loop and no tree either.
+    let error = map_error(|hardware, _, root| {
+        let (at, second) = child(hardware, root);
+        vec![(at + 8, second)]
+    });
+    assert!(matches!(error, MapError::SharedNode { .. } | MapError::BadKey { .. }), "{error}");
+}
+
+#[test]
+fn a_map_with_nodes_out_of_memory_or_in_scratch_is_refused() {
+    let error = map_error(|hardware, _, root| vec![(child(hardware, root).0, 1 << 50)]);
+    assert!(matches!(error, MapError::NodeOutside { node, .. } if node == 1 << 50), "{error}");
+    let error = map_error(|hardware, _, root| vec![(child(hardware, root).0, 35 * MIB)]);
+    assert!(matches!(error, MapError::NodeOutside { .. }), "a hole: {error}");
+    let error = map_error(|hardware, handover, root| {
+        vec![(child(hardware, root).0, hardware.load(handover.scratch))]
+    });
+    assert!(matches!(error, MapError::NodeOutside { .. }), "scratch: {error}");
+    let error = map_error(|hardware, _, root| vec![(child(hardware, root).0, root + 12)]);
+    assert!(matches!(error, MapError::Misaligned { .. }), "{error}");
+}
+
+/// Marks one frame more than was preserved, in a chain of nodes of which those that the map lacks lie in free pages.
+fn with_mark(place: impl FnOnce(&Hardware, Handover) -> u64, order: u32) -> BootError {
+    refused(|hardware, handover, root| {
+        let mut writes = Vec::new();
+        let key = Frame::new(place(hardware, handover), Order::new(order).unwrap()).unwrap().key();
+        // Free pages far below what the allocator uses, as nodes.
+        let mut spare = (2 * MIB..).step_by(4096);
+        let mut node = root;
+        for shift in [51, 42, 33, 24, 15] {
+            let at = node + 8 * (key >> shift & 511);
+            let next = if !(2 * MIB..3 * MIB).contains(&node) { hardware.load(at) } else { 0 };
+            node = if next == 0 { spare.next().unwrap() } else { next };
+            if next == 0 {
+                writes.extend((0..512).map(|word| (node + 8 * word, 0)));
+                writes.push((at, node));
+            }
+        }
+        let bit = key & 0x7fff;
+        let at = node + 8 * (bit / 64);
+        let old = if !(2 * MIB..3 * MIB).contains(&node) { hardware.load(at) } else { 0 };
+        writes.push((at, old | 1 << (bit % 64)));
+        writes
+    })
+}
+
+#[test]
+fn marks_outside_memory_in_scratch_over_metadata_or_each_other_are_refused() {
+    let hole = with_mark(|_, _| 35 * MIB, 0);
+    assert!(matches!(hole, BootError::Ingest(IngestError::Hole { .. })), "{hole}");
+    // 32 MiB of which one is in the hole behind the first range.
+    let across = with_mark(|_, _| 32 * MIB, 9);
+    assert!(matches!(across, BootError::Ingest(IngestError::Hole { .. })), "{across}");
+    let outside = with_mark(|_, _| 1 << 40, 0);
+    assert!(
+        matches!(outside, BootError::Ingest(IngestError::Map(MapError::FrameOutside { .. }))),
+        "{outside}"
+    );
+    let in_scratch = with_mark(|hardware, handover| hardware.load(handover.scratch), 0);
+    assert!(matches!(in_scratch, BootError::Ingest(IngestError::InScratch { .. })), "{in_scratch}");
+    let over_tree = with_mark(|_, handover| handover.fdt, 0);
+    assert!(matches!(over_tree, BootError::Ingest(IngestError::OverMetadata { .. })), "{over_tree}");
+    let inside = with_mark(pool_control, 0);
+    assert!(matches!(inside, BootError::Ingest(IngestError::Map(MapError::Overlap { .. }))), "{inside}");
+}
+
+/// Where the pool's control area lies, by the tree.
+fn pool_control(hardware: &Hardware, handover: Handover) -> u64 {
+    let bytes: Vec<u8> =
+        (0..512).flat_map(|word| hardware.load(handover.fdt + 8 * word).to_le_bytes()).collect();
+    heirloom_abi::kho::root::RootFdt::read(&bytes).unwrap().subnode("heirloom-slab").unwrap().data
+}
+
+#[test]
+fn a_frame_where_the_successor_itself_stands_is_refused() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let object = machine.phys(alloc(&machine, 64, Gfp::PRESERVE));
+    hand_over(machine);
+    let power = hardware.power();
+    let info = power.info(Options::default());
+    let reserved = [info.reserved[0].clone(), object..object + 1];
+    let error = Machine::boot(&hardware, &BootInfo { reserved: &reserved, ..info }).map(drop).unwrap_err();
+    assert!(matches!(error, BootError::Ingest(IngestError::Taken { .. })), "{error}");
+}
+
+#[test]
+fn a_foreign_tree_or_list_is_refused() {
+    let error = refused(|hardware, handover, _| {
+        let at = handover.fdt;
+        vec![(at, hardware.load(at) ^ 0xff)]
+    });
+    assert!(matches!(error, BootError::Ingest(IngestError::Tree(FdtError::Magic { .. }))), "{error}");
+    let error = refused(|hardware, handover, _| {
+        // The digit of `kho-v4`.
+        let bytes: Vec<u8> =
+            (0..512).flat_map(|word| hardware.load(handover.fdt + 8 * word).to_le_bytes()).collect();
+        let at = bytes.windows(6).position(|text| text == b"kho-v4").unwrap() + 5;
+        let word = handover.fdt + (at as u64 & !7);
+        let mut new = hardware.load(word).to_le_bytes();
+        new[at % 8] = b'3';
+        vec![(word, u64::from_le_bytes(new))]
+    });
+    assert!(
+        matches!(error, BootError::Ingest(IngestError::Tree(FdtError::OtherKho { version: 3 }))),
+        "{error}"
+    );
+    let error = refused(|_, handover, _| vec![(handover.scratch, 0x1000)]);
+    assert!(matches!(error, BootError::Ingest(IngestError::Scratch(_))), "{error}");
+}
+
+#[test]
+fn a_damaged_pool_is_refused() {
+    let error = refused(|hardware, handover, _| {
+        // The table of caches.
+        let table = pool_control(hardware, handover) + 4096;
+        vec![(table, hardware.load(table) ^ 1)]
+    });
+    assert!(matches!(error, BootError::Restore(_)), "{error}");
+}
+
+/// Found by the fuzz target: a boot that was refused after it had carved its guard pool left the pages closed, and the next one on
+/// the same page tables ran into them.
+#[test]
+fn a_refused_boot_leaves_no_page_closed() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    alloc(&machine, 64, Gfp::PRESERVE);
+    hand_over(machine);
+    let power = hardware.power();
+    let table = pool_control(&hardware, power.handover().unwrap()) + 4096;
+    let word = hardware.load(table);
+    hardware.store(table, !word);
+    let info = power.info(Options::default());
+    let error = Machine::boot(&hardware, &info).map(drop).unwrap_err();
+    assert!(matches!(error, BootError::Restore(_)), "{error}");
+    hardware.store(table, word);
+    for range in small_map() {
+        for page in range.range.step_by(4096) {
+            hardware.load(page);
+        }
+    }
+    Machine::boot(&hardware, &info).unwrap().check().unwrap();
+}
+
+#[test]
+fn pages_are_claimed_once_and_whole() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let folio = machine.alloc_pages(2, Gfp::empty()).unwrap();
+    machine.preserve_folio(folio).unwrap();
+    let area = machine.alloc_area(3, 1, Gfp::PRESERVE).unwrap();
+    machine.preserve_area(&area).unwrap();
+    hand_over(machine);
+    let machine = boot(&hardware, Options::default());
+    let not = |phys| Err(RestorePagesError::NotInherited { phys });
+    assert_eq!(machine.restore_folio(folio + 4096), Err(RestorePagesError::Cut { phys: folio }));
+    assert_eq!(machine.restore_pages(&(folio..folio + 4096)), Err(RestorePagesError::Cut { phys: folio }));
+    assert_eq!(machine.restore_folio(folio), Ok(2));
+    assert_eq!(machine.restore_folio(folio).map(drop), not(folio));
+    assert_eq!(machine.restore_folio(2 * MIB).map(drop), not(2 * MIB));
+    // A record that says more, less, or another order than was handed over claims nothing.
+    let record = area.to_bytes();
+    for (at, value) in [(8, 2), (8, 6), (14, 0)] {
+        let mut wrong = record;
+        wrong[at] = value;
+        let error = machine.restore_area(&wrong).unwrap_err();
+        assert!(matches!(error, VmallocError::Count { .. } | VmallocError::Order { .. }), "{error}");
+        machine.check().unwrap();
+    }
+    assert_eq!(machine.restore_area(&record), Ok(area));
+    assert!(matches!(machine.restore_area(&record), Err(VmallocError::Pages(_))));
+    assert_eq!(machine.finish(), 0);
+    machine.free_area(&area).unwrap();
+    machine.free_pages(folio, 2).unwrap();
+    machine.check().unwrap();
+}
+
+#[test]
+fn what_nobody_claims_is_freed_at_the_end() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    let folio = machine.alloc_pages(4, Gfp::empty()).unwrap();
+    machine.preserve_folio(folio).unwrap();
+    hand_over(machine);
+    let machine = boot(&hardware, Options::default());
+    let free = machine.nr_free_pages();
+    assert_eq!(machine.finish(), 16);
+    assert_eq!(machine.finish(), 0);
+    assert_eq!(machine.nr_free_pages(), free + 16);
+    machine.check().unwrap();
+}
