@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "assembly, and the interrupt descriptor table")]
 
 use core::arch::global_asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 use x86_64::VirtAddr;
@@ -27,6 +28,7 @@ use crate::serial::println;
 const PAGE_FAULT: u64 = 14;
 const NR_VECTORS: usize = 32;
 
+static IS_HANDLING: AtomicBool = AtomicBool::new(false);
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
 
 // Vectors 8, 10 to 14, 17, 21, 29 and 30 come with an error code; the others get a zero, so that all frames are alike.
@@ -169,10 +171,16 @@ fn table() -> InterruptDescriptorTable {
 /// Decides what an exception means.
 #[unsafe(no_mangle)]
 extern "C" fn handle_exception(frame: &Frame) {
+    // The stack of the first would be overwritten by the second, and so on without end.
+    if IS_HANDLING.swap(true, Ordering::Relaxed) {
+        println!("exception {} at {:#x} while another was handled", frame.vector, frame.instruction);
+        exit(Verdict::Failure);
+    }
     if frame.vector == PAGE_FAULT {
         let address = Cr2::read_raw();
         let is_write = frame.error_code & 2 != 0;
         if hardware::handle_page_fault(address, is_write) {
+            IS_HANDLING.store(false, Ordering::Relaxed);
             return;
         }
         println!(

@@ -8,7 +8,8 @@
 //! command line             --->  options, plan
 //! ```
 //!
-//! Options on the command line, each `name=number`: `generations`, `objects`, `seed`, `guard_every`. They are the same in every
+//! Options on the command line, each `name=number`: `generations`, `objects`, `seed`, `guard_every`; and `spoil=all`
+//! ([`crate::poison`]). They are the same in every
 //! generation, since the start info that a successor gets is that of its predecessor.
 
 use core::ops::Range;
@@ -16,16 +17,14 @@ use core::str::FromStr;
 
 use arrayvec::ArrayVec;
 use boot_protocol::range::PhysRange;
-use boot_protocol::start_info::{RAM, StartInfo};
+use boot_protocol::start_info::StartInfo;
 use heirloom_mm::run::{Outcome, Plan, generation};
 use heirloom_mm::{BootInfo, GuardOptions, Handover, MAX_ZONES, MemoryRange, Options};
 
 use crate::exit::{Verdict, exit};
-use crate::hardware::Hardware;
+use crate::hardware::{FIRST_MIB, Hardware};
+use crate::paging::MAX_RAM;
 use crate::serial::println;
-
-/// Below it lie the firmware's tables, and what a PC has had there since 1981. Nothing of ours does.
-const FIRST_MIB: Range<u64> = 0..1 << 20;
 
 /// The guard pool serves each so many-th ordinary allocation, unless the command line says otherwise.
 const GUARD_EVERY: u32 = 7;
@@ -87,8 +86,8 @@ fn attempt(hardware: &'static Hardware, told: &StartInfo) -> Result<Outcome, Ref
 /// Memory above the first MiB; a firmware with more ranges than the machine takes has its smallest left out.
 fn memory(told: &StartInfo) -> ArrayVec<MemoryRange, MAX_ZONES> {
     let mut memory = ArrayVec::<MemoryRange, MAX_ZONES>::new();
-    for entry in told.memory_map.iter().filter(|entry| entry.ty == RAM) {
-        let range = entry.range.start.max(FIRST_MIB.end)..entry.range.end;
+    for ram in told.ram(MAX_RAM) {
+        let range = ram.start.max(FIRST_MIB.end)..ram.end;
         if range.is_empty() {
             continue;
         }
@@ -111,7 +110,7 @@ fn memory(told: &StartInfo) -> ArrayVec<MemoryRange, MAX_ZONES> {
 fn reserved(told: &StartInfo, own_image: PhysRange) -> ArrayVec<Range<u64>, 3> {
     let range = |range: PhysRange| range.start..range.end;
     let module = told.successor.map(range);
-    [Some(FIRST_MIB), Some(range(own_image)), module].into_iter().flatten().collect()
+    [Some(range(FIRST_MIB)), Some(range(own_image)), module].into_iter().flatten().collect()
 }
 
 fn number<T: FromStr>(told: &StartInfo, name: &str, default: T) -> Result<T, Refused> {

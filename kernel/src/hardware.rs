@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "the trait's promises are about memory")]
 
 use core::fmt;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use boot_protocol::range::PhysRange;
@@ -26,6 +27,9 @@ use crate::serial::{self, println};
 use crate::successor::{self, Placed};
 use crate::{clock, jump, paging, physical, poison};
 
+/// Below it lie the firmware's tables, and what a PC has had there since 1981. Nothing of ours does.
+pub(crate) const FIRST_MIB: PhysRange = PhysRange { start: 0, end: 1 << 20 };
+
 /// The one there is; exceptions look for it here.
 static HARDWARE: Once<Hardware> = Once::new();
 
@@ -34,13 +38,21 @@ pub(crate) struct Hardware {
     told: StartInfo,
     own_image: PhysRange,
     guard: Mutex<Option<GuardPool>>,
+    /// The pages of the guard pool, some of which are closed.
+    guard_pages: Mutex<Range<u64>>,
     placed: Mutex<Option<Placed>>,
 }
 
 impl Hardware {
     /// Takes down what this generation was told at its start, and where its image lies.
     pub(crate) fn init(told: StartInfo, own_image: PhysRange) -> &'static Self {
-        HARDWARE.call_once(|| Self { told, own_image, guard: Mutex::new(None), placed: Mutex::new(None) })
+        HARDWARE.call_once(|| Self {
+            told,
+            own_image,
+            guard: Mutex::new(None),
+            guard_pages: Mutex::new(0..0),
+            placed: Mutex::new(None),
+        })
     }
 
     /// Returns what this generation was told at its start.
@@ -72,6 +84,28 @@ impl Hardware {
     }
 }
 
+impl Hardware {
+    /// Spoils scratch, or all that is not handed over if the command line says so.
+    ///
+    /// # Safety
+    ///
+    /// - Nobody needs any memory any more but what is handed over and what is `kept`.
+    unsafe fn spoil(&self, record: &Record, kept: &[PhysRange]) {
+        if self.told.option("spoil") != Some("all") {
+            // SAFETY: the caller's promise holds for scratch as well.
+            return unsafe { poison::scratch(record, kept) };
+        }
+        for page in self.guard_pages.lock().clone().step_by(4096) {
+            self.unguard(page);
+        }
+        // SAFETY: by the caller's promise; with the guard pool's pages open, all RAM is mapped.
+        if let Err(error) = unsafe { poison::all(record, self.told.ram(paging::MAX_RAM), kept) } {
+            println!("cannot jump: {error}");
+            exit(Verdict::Failure);
+        }
+    }
+}
+
 // SAFETY:
 // - The direct map covers all RAM of the start info from before the machine is booted, and is never changed but by `guard` and `unguard`;
 //   it does not start at null.
@@ -94,6 +128,9 @@ unsafe impl Platform for Hardware {
 
     fn watch(&self, guard: Option<GuardPool>) {
         *self.guard.lock() = guard;
+        if let Some(guard) = guard {
+            *self.guard_pages.lock() = guard.range();
+        }
     }
 
     fn now_ns(&self) -> u64 {
@@ -132,8 +169,8 @@ unsafe impl Platform for Hardware {
             fdt: range(handover.fdt, handover.fdt_size),
             scratch_list: range(handover.scratch, handover.scratch_size),
         };
-        // SAFETY: the machine has jumped: nothing of it is needed that lies in scratch, but for what is kept.
-        unsafe { poison::scratch(record.scratch_list, &[self.own_image, placed.room()]) };
+        // SAFETY: the machine has jumped: nothing of it is needed but what is handed over, this image and the successor.
+        unsafe { self.spoil(&record, &[FIRST_MIB, self.own_image, placed.room()]) };
         // SAFETY: since `load_successor` the room has been the successor's.
         match unsafe { successor::tell(placed, &self.told, record) } {
             // SAFETY: what was loaded is a kernel that is entered as PVH prescribes: its note says so.

@@ -7,6 +7,7 @@
 //! record      the handover record: where the handover tree and the scratch list lie            (read and written)
 //! formats     what a handover consists of, as a kernel says in its ELF file that it reads it
 //! image       the ELF file of a kernel, and how it comes to lie in memory                        (read)
+//! page_set    pages below 4 GiB, one bit each
 //! ```
 //!
 //! The kernel itself is `main.rs`: it has the processor, this has none.
@@ -16,6 +17,7 @@
 
 pub mod formats;
 pub mod image;
+pub mod page_set;
 pub mod range;
 pub mod record;
 pub mod start_info;

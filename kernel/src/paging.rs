@@ -35,8 +35,13 @@ pub(crate) const IMAGE: u64 = 0xffff_ffff_8000_0000;
 const SMALL: u64 = 4096;
 const LARGE: u64 = 2 << 20;
 
+/// RAM from here on is left alone: the tables would not suffice.
+pub(crate) const MAX_RAM: u64 = 64 << 30;
+
 /// The tables there are: 1 for each GiB of RAM, 1 for each 2 MiB of guard pool and of the image, and a handful.
 const NR_TABLES: usize = 96;
+
+const _: () = assert!((MAX_RAM >> 30) as usize + 16 < NR_TABLES);
 
 static TABLES: Mutex<Tables> =
     Mutex::new(Tables { pages: [const { PageTable::new() }; NR_TABLES], nr_used: 0, physical: 0 });
@@ -51,11 +56,11 @@ struct Tables {
 
 /// Builds the page tables of this generation and loads them.
 ///
-/// `ram` is what is mapped; `image_physical` is where the image lies; `stack_guard` is a page of the image that is left out.
+/// `ram` is what is mapped, all of it below [`MAX_RAM`]; `image_physical` is where the image lies; `stack_guard` is a page of the image that is left out.
 ///
 /// # Panics
 ///
-/// If there is so much RAM that the tables do not suffice: 64 GiB always do.
+/// If the tables do not suffice.
 pub(crate) fn load(ram: impl Iterator<Item = PhysRange>, image_physical: u64, stack_guard: u64) {
     let image = ImageLayout::of_this_kernel();
     let mut tables = TABLES.lock();

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the entry calls in by name")]
 
 use boot_protocol::range::PhysRange;
-use boot_protocol::start_info::{RAM, StartInfo};
+use boot_protocol::start_info::StartInfo;
 
 use crate::entry::{BOOT_STACK, ImageLayout};
 use crate::exit::{Verdict, exit};
@@ -23,7 +23,7 @@ extern "C" fn start_rust(start_info: u64, image_physical: u64) -> ! {
         }
     };
 
-    let ram = || info.memory_map.iter().filter(|entry| entry.ty == RAM).map(|entry| entry.range);
+    let ram = || info.ram(paging::MAX_RAM);
     let stack_guard = (&raw const BOOT_STACK).addr() as u64;
     paging::load(ram(), image_physical, stack_guard);
     physical::set_ram(ram());

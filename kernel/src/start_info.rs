@@ -204,6 +204,13 @@ impl StartInfo {
         Ok(())
     }
 
+    /// Iterates over the ranges of RAM, as far as they lie below `limit`.
+    pub fn ram(&self, limit: u64) -> impl Iterator<Item = PhysRange> {
+        let ram = self.memory_map.iter().filter(|entry| entry.ty == RAM).map(|entry| entry.range);
+        ram.map(move |range| PhysRange { end: range.end.min(limit), ..range })
+            .filter(|range| range.start < range.end)
+    }
+
     /// Returns the value of a `name=value` word of the command line.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {
@@ -314,6 +321,9 @@ mod tests {
             assert_eq!(read(&written(&info)), Ok(info));
         }
         assert_eq!(info().option("generations"), Some("20"));
+        assert_eq!(info().ram(u64::MAX).map(PhysRange::size_bytes).sum::<u64>(), 0x9_fc00 + 0x1fee_0000);
+        assert_eq!(info().ram(0x20_0000).map(PhysRange::size_bytes).sum::<u64>(), 0x9_fc00 + 0x10_0000);
+        assert_eq!(info().ram(0x1000).count(), 1);
         assert_eq!(info().option("generation"), None);
     }
 

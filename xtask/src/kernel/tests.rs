@@ -34,6 +34,19 @@ fn memory_above_4_gib_is_handed_over_as_well() {
     }
 }
 
+/// All memory that is not handed over is overwritten before each jump: a successor that looked anywhere else would not miss it.
+#[test]
+fn nothing_but_what_is_handed_over_is_needed() {
+    if is_skipped("nothing_but_what_is_handed_over_is_needed") {
+        return;
+    }
+    let kernel = build().expect("builds");
+    let (ended, console) = boot(&kernel, Some(kernel.clone()), "generations=3 spoil=all");
+    let mut transcript = Transcript::default();
+    console.iter().for_each(|line| _ = transcript.hear(line));
+    assert_eq!(transcript.faults(3, ended), Vec::<String>::new(), "{}", transcript.last_words());
+}
+
 /// Page rights, the page below the stack and exceptions are there, and whatever they catch fails the run.
 #[test]
 fn what_must_not_be_done_ends_the_run_with_a_word() {
