@@ -11,7 +11,7 @@
 //!
 //! `memblock` hands its free pages over once, at boot; the pools, the map and whoever asks for whole pages take theirs from here. A
 //! request takes from page blocks of its own type first, then the largest block of another type; *nothing but `Movable` ever
-//! comes from scratch*. Each zone (a range of memory on one node) has a table of [`Page`] records, which lies in memory that memblock gave.
+//! comes from scratch*. Each zone (a range of memory on one node) has a table of page records, which lies in memory that memblock gave.
 //!
 //! # Invariants (tested by [`Buddy::check`])
 //!

@@ -10,7 +10,7 @@
 //!   freed: its page faults too (use after free), until the pool has served all that waited longer
 //! ```
 //!
-//! [`GuardPool`] is the pool, [`report`] what it has to say. `machine` asks [`GuardPool::wants`] for each allocation that has no
+//! [`GuardPool`] is the pool, [`Report`] what it has to say. `machine` asks `GuardPool::wants` for each allocation that has no
 //! `Gfp::PRESERVE`: a preserved object never lies here, and neither does anything of the handover, because the next generation knows
 //! nothing of these pages.
 //!

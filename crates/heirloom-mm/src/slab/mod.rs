@@ -6,8 +6,8 @@
 //! alloc_from(cache, gfp) --------------'                       preserve pool    blocks of 64 KiB, each marked in the map
 //! ```
 //!
-//! Both pools are `heirloom_slab::Pool`; what differs is the [`host`]: a block of the preserve pool is preserved from the moment it
-//! is taken until it is given back. Ordinary caches of like size and flags [`merge`](merge); a preserved cache never merges with an ordinary
+//! Both pools are `heirloom_slab::Pool`; what differs is their host: a block of the preserve pool is preserved from the moment it
+//! is taken until it is given back. Ordinary caches of like size and flags merge; a preserved cache never merges with an ordinary
 //! one, for they share no pool.
 
 mod host;
