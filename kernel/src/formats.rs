@@ -6,8 +6,8 @@
 //! | 9 | 8 | 3 | "Heirloom\0" + 3 | "HLBLOCK1"   |     the blocks of the preserve pool
 //! ```
 //!
-//! A predecessor looks for them before it jumps (`image`): after the jump it would be too late to find out that the successor cannot
-//! read what it was left. Linux finds out then, and boots as if nothing had been handed over.
+//! A predecessor looks for them before it jumps (`image`): after the jump it would be too late to find out that the successor
+//! cannot read what it was left. Linux finds out then, and boots as if nothing had been handed over.
 
 use heirloom_abi::kho::root::COMPATIBLE;
 use heirloom_abi::note;

@@ -9,8 +9,7 @@
 //! ```
 //!
 //! Options on the command line, each `name=number`: `generations`, `objects`, `seed`, `guard_every`; and `spoil=all`
-//! ([`crate::poison`]). They are the same in every
-//! generation, since the start info that a successor gets is that of its predecessor.
+//! ([`crate::poison`]). They are the same in every generation, since a successor's start info carries on its predecessor's.
 
 use core::ops::Range;
 use core::str::FromStr;

@@ -7,7 +7,7 @@
 //! GuardPool::on_fault()                  from exception 14
 //! now_ns(), print()                      clock, serial
 //! load_successor(room)                   successor::load: out of the boot module
-//! jump(entry, handover)                  poison::scratch, successor::tell, jump::jump
+//! jump(entry, handover)                  poison, successor::tell, jump::jump
 //! ```
 #![expect(unsafe_code, reason = "the trait's promises are about memory")]
 
@@ -82,9 +82,7 @@ impl Hardware {
             scratch_size: record.scratch_list.size_bytes(),
         }))
     }
-}
 
-impl Hardware {
     /// Spoils scratch, or all that is not handed over if the command line says so.
     ///
     /// # Safety
@@ -107,9 +105,10 @@ impl Hardware {
 }
 
 // SAFETY:
-// - The direct map covers all RAM of the start info from before the machine is booted, and is never changed but by `guard` and `unguard`;
-//   it does not start at null.
-// - Besides the machine there are this image, its start info and its boot modules, all of which are reserved to it, and memory below 1 MiB.
+// - The direct map covers all RAM of the start info from before the machine is booted, and is never changed but by `guard`
+//   and `unguard`; it does not start at null.
+// - Besides the machine there are this image, its start info and its boot modules, all of which are reserved to it, and
+//   memory below 1 MiB.
 // - A page without its present bit faults on any access, and with it is what it was.
 unsafe impl Platform for Hardware {
     fn direct_map(&self) -> NonNull<u8> {

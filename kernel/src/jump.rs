@@ -10,8 +10,8 @@
 //! the successor's pvh_start
 //! ```
 //!
-//! Nothing of this generation is needed after the last instruction: the successor has page tables, stacks, descriptors and statics of
-//! its own. What goes over are two addresses, and the memory that they lead to.
+//! Nothing of this generation is needed after the last instruction: the successor has page tables, stacks, descriptors and
+//! statics of its own. What goes over are two addresses, and the memory that they lead to.
 #![expect(unsafe_code, reason = "assembly that leaves for good")]
 
 use core::arch::asm;

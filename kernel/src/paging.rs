@@ -8,8 +8,9 @@
 //!                            the page below the stack: not there
 //! ```
 //!
-//! Tables come out of a fixed array in the image's `.bss`, so that a generation needs no memory manager for its page tables, and they
-//! lie where the image lies. A table is an index into the array; [`load`] is the only step from indices to the processor.
+//! Tables come out of a fixed array in the image's `.bss`, so that a generation needs no memory manager for its page tables,
+//! and they lie where the image lies. A table is an index into the array; [`load`] is the only step from indices to the
+//! processor.
 //!
 //! # Invariants
 //!
@@ -56,7 +57,8 @@ struct Tables {
 
 /// Builds the page tables of this generation and loads them.
 ///
-/// `ram` is what is mapped, all of it below [`MAX_RAM`]; `image_physical` is where the image lies; `stack_guard` is a page of the image that is left out.
+/// `ram` is what is mapped, all of it below [`MAX_RAM`]; `image_physical` is where the image lies; `stack_guard` is a page of the
+/// image that is left out.
 ///
 /// # Panics
 ///
@@ -96,7 +98,8 @@ pub(crate) fn load(ram: impl Iterator<Item = PhysRange>, image_physical: u64, st
 ///
 /// # Panics
 ///
-/// If the address is not one of mapped RAM, or the tables do not suffice; in an exception that interrupted a change of the tables.
+/// If the address is not one of mapped RAM, or the tables do not suffice; in an exception that interrupted a change of the
+/// tables.
 pub(crate) fn set_present(address: u64, is_present: bool) {
     let mut tables = TABLES.try_lock().expect("nobody else changes page tables");
     let entry = tables.entry(0, address, Level::Small);

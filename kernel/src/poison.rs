@@ -5,11 +5,12 @@
 //! the rest  |xxxxxxx[ preserved ]xxx[ nodes of the map, tree, list ]xxxxxxxxxx[ preserved ]xxx|
 //! ```
 //!
-//! Scratch is what a successor may overwrite before it has read the map. Whether it does so at once, later, or never is a matter of luck: a
-//! handover that leans on scratch could pass run after run. So each generation leaves nothing there.
+//! Scratch is what a successor may overwrite before it has read the map. Whether it does so at once, later, or never is a
+//! matter of luck: a handover that leans on scratch could pass run after run. So each generation leaves nothing there.
 //!
-//! What is neither scratch nor handed over a successor may use once it has read the map. `spoil=all` shows that it looks nowhere else: what
-//! the handover tree leads to is all that is left. It goes as far as the set of pages does, 4 GiB, and takes a while.
+//! What is neither scratch nor handed over a successor may use once it has read the map. `spoil=all` shows that it looks
+//! nowhere else: what the handover tree leads to is all that is left. It goes as far as the set of pages does, 4 GiB, and
+//! takes a while.
 #![expect(unsafe_code, reason = "physical memory is overwritten")]
 
 use core::ops::ControlFlow;

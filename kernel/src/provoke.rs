@@ -12,8 +12,8 @@ use crate::serial::println;
 /// Does the deed of that name. Returns if there is none, or if it went unpunished.
 pub(crate) fn deed(name: &str, own_image: u64) {
     let layout = ImageLayout::of_this_kernel();
-    // SAFETY: none; the tables forbid each of these accesses, which is the point. Were they allowed, the run would end all the
-    // same, by the line below.
+    // SAFETY: each of them faults before it has an effect, and a fault ends the run: that is what is tried here. Should one not
+    // fault, what it has spoiled is this image, whose run ends a few lines below.
     unsafe {
         match name {
             "null" => asm!("mov byte ptr [{}], 1", in(reg) 0_u64),

@@ -7,8 +7,8 @@
 //! all others          OTHER_STACK
 //! ```
 //!
-//! Every exception changes stacks. The code is compiled for the host's own target, where 128 bytes below the stack pointer belong to
-//! the function that runs (the red zone); an exception that pushed there would destroy them.
+//! Every exception changes stacks. The code is compiled for the host's own target, where 128 bytes below the stack pointer
+//! belong to the function that runs (the red zone); an exception that pushed there would destroy them.
 #![expect(unsafe_code, reason = "descriptor tables are loaded into the processor")]
 
 use spin::Once;

@@ -6,8 +6,8 @@
 //!                        +--> status 33: success, 35: failure -----+
 //! ```
 //!
-//! The kernel finds its own faults, and says so by its exit status; what it prints is checked here once more, so that a kernel that ends
-//! well without having done its work does not pass.
+//! The kernel finds its own faults, and says so by its exit status; what it prints is checked here once more, so that a
+//! kernel that ends well without having done its work does not pass.
 
 mod qemu;
 mod table;
@@ -142,9 +142,12 @@ fn attempt(options: Options) -> Result<Transcript, Error> {
 /// Builds the kernel, with optimization: emulated, it is slow enough as it is.
 fn build() -> Result<PathBuf, Error> {
     let target = target_dir("kernel");
-    let build = ["build", "--release", "--locked", "--quiet", "--manifest-path", "kernel/Cargo.toml"];
+    let build = ["build", "--release", "--quiet", "--manifest-path", "kernel/Cargo.toml"];
     // Flags for the host's programs (a sanitizer's, say) are not for the kernel, which has none of what they need.
-    match Cargo::new(&build).env("CARGO_TARGET_DIR", &target).without("RUSTFLAGS").run() {
+    let cargo = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"]
+        .into_iter()
+        .fold(Cargo::new(&build), |cargo, variable| cargo.without(variable));
+    match cargo.env("CARGO_TARGET_DIR", &target).run() {
         Outcome::Passed => Ok(root().join(target).join("release/heirloom-kernel")),
         Outcome::Skipped(reason) | Outcome::Failed(reason) => Err(Error::Build(reason)),
     }
