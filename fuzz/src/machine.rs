@@ -54,7 +54,7 @@ fn prepare() -> Ready {
     let power = hardware.power();
     let tree = page(&hardware, handover.fdt);
     let root = RootFdt::read(&tree).expect("its own tree");
-    let mut pages = vec![handover.fdt, handover.scratch, root.map(), area.first, folio];
+    let mut pages = vec![handover.fdt, handover.scratch, root.map(), area.first(), folio];
     // The nodes of the map, level by level.
     for at in 2.. {
         let Some(&node) = pages.get(at) else { break };

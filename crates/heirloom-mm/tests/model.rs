@@ -113,8 +113,8 @@ impl<'a> Bench<'a> {
             Pages::Range(start, end) => vec![(start, (end - start) as usize)],
             Pages::Area(area) => {
                 let mut pieces = Vec::new();
-                self.machine.for_each_frame(&area, |phys| pieces.push((phys, 4096 << area.order)));
-                assert_eq!(pieces.len(), (area.nr_pages >> area.order) as usize);
+                self.machine.for_each_frame(&area, |phys| pieces.push((phys, 4096 << area.order())));
+                assert_eq!(pieces.len(), (area.nr_pages() >> area.order()) as usize);
                 pieces
             }
         }

@@ -518,6 +518,14 @@ fn pages_are_claimed_once_and_whole() {
     assert_eq!(machine.finish(), 0);
     machine.free_area(&area).unwrap();
     machine.free_pages(folio, 2).unwrap();
+    // A copy of the record that outlived its pages leads nowhere, whatever is written there now.
+    for word in [0, 1 << 40, u64::MAX, area.first()] {
+        hardware.store(area.first(), word);
+        hardware.store(area.first() + 8, word);
+        assert!(machine.free_area(&area).is_err());
+        assert!(machine.preserve_area(&area).is_err());
+        assert!(machine.unpreserve_area(&area).is_err());
+    }
     machine.check().unwrap();
 }
 

@@ -103,6 +103,21 @@ pub enum FreePagesError {
     },
 }
 
+/// Where memory is, as a copy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extents {
+    zones: [(u64, u64); MAX_ZONES],
+}
+
+impl Extents {
+    /// True for the address of a page of memory.
+    pub(crate) fn is_page(&self, phys: u64) -> bool {
+        let page = 1 << PAGE_SHIFT;
+        let inside = |&(start, end): &(u64, u64)| start <= phys && phys < end;
+        phys % page == 0 && self.zones.iter().any(inside)
+    }
+}
+
 /// The allocator.
 pub struct Buddy<'m> {
     zones: [Option<Zone<'m>>; MAX_ZONES],
@@ -215,6 +230,15 @@ impl<'m> Buddy<'m> {
     pub(crate) fn is_memory(&self, range: &Range<u64>) -> bool {
         let zone = self.zone(range.start >> PAGE_SHIFT);
         zone.is_some_and(|zone| range.end <= zone.pfns().end << PAGE_SHIFT)
+    }
+
+    /// Where memory is.
+    pub(crate) fn extents(&self) -> Extents {
+        let mut zones = [(0, 0); MAX_ZONES];
+        for (extent, zone) in zones.iter_mut().zip(self.zones()) {
+            *extent = (zone.pfns().start << PAGE_SHIFT, zone.pfns().end << PAGE_SHIFT);
+        }
+        Extents { zones }
     }
 
     /// The zone that a page lies in.

@@ -16,20 +16,17 @@ use heirloom_abi::kho::radix::Order;
 use super::incoming::{RestorePagesError, claim_folio, unclaim_folio};
 use super::outgoing::Outgoing;
 use super::preserve::{PreserveError, UnpreserveError};
-use crate::buddy::{BlockType, Buddy, FreePagesError, MAX_ORDER, Owner, Request, State};
+use crate::buddy::{BlockType, Buddy, Extents, FreePagesError, MAX_ORDER, Owner, Request, State};
 use crate::ground::Ground;
 use crate::phys::{Memory, PAGE_BYTES, PAGE_SHIFT};
 use crate::platform::Platform;
 
-/// An area: a copy of its record. Who has it owns its pages.
+/// An area: a copy of its record. Who has it owns its pages; a copy that outlived them leads nowhere, and is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VmallocArea {
-    /// Address of the first chunk page.
-    pub first: u64,
-    /// Its pages.
-    pub nr_pages: u32,
-    /// Order of its frames.
-    pub order: u32,
+    first: u64,
+    nr_pages: u32,
+    order: u32,
 }
 
 /// An area was not restored. Nothing changed.
@@ -72,14 +69,32 @@ impl VmallocArea {
         bytes
     }
 
+    /// Address of the first chunk page.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Its pages.
+    pub fn nr_pages(&self) -> u32 {
+        self.nr_pages
+    }
+
+    /// Order of its frames.
+    pub fn order(&self) -> u32 {
+        self.order
+    }
+
     /// Calls `visit` with each frame, and with each chunk page behind the frames it lists, until it errs.
+    ///
+    /// The list may be stale: nothing but pages of `memory` is read, and whoever is visited asks what the pages are now.
     pub(crate) fn visit<E>(
         &self,
         map: Memory,
+        memory: &Extents,
         mut visit: impl FnMut(u64, u32) -> Result<(), E>,
     ) -> Result<(), E> {
         let (mut chunk, mut left) = (self.first, self.nr_pages >> self.order);
-        while left > 0 && chunk != 0 {
+        while left > 0 && memory.is_page(chunk) {
             // Read before the visit, which may free the page.
             let next = map.load(chunk);
             for entry in 1..=u64::from(left).min(VMALLOC_CHUNK_ENTRIES as u64) {
@@ -144,8 +159,9 @@ pub(crate) fn free_area<P: Platform>(
     buddy: &mut Buddy<'_>,
     area: &VmallocArea,
 ) -> Result<(), FreePagesError> {
+    let memory = buddy.extents();
     // First whether all of them can be.
-    area.visit(ground.map, |phys, order| {
+    area.visit(ground.map, &memory, |phys, order| {
         let wrong = FreePagesError::NotInUse { phys, order };
         let (head, page) = buddy.find_block(phys).ok_or(wrong)?;
         if head != phys || page.state != State::Used || u32::from(page.order) != order {
@@ -153,7 +169,7 @@ pub(crate) fn free_area<P: Platform>(
         }
         if page.is_preserved { Err(FreePagesError::Preserved { phys }) } else { Ok(()) }
     })?;
-    area.visit(ground.map, |phys, order| buddy.free(phys, order))
+    area.visit(ground.map, &memory, |phys, order| buddy.free(phys, order))
 }
 
 impl Outgoing {
@@ -164,19 +180,25 @@ impl Outgoing {
         buddy: &mut Buddy<'m>,
         area: &VmallocArea,
     ) -> Result<(), PreserveError> {
-        let mut nr_done = 0;
-        let result = area.visit(ground.map, |phys, order| {
-            self.preserve_range(ground, buddy, &(phys..phys + (PAGE_BYTES << order)), Owner::Pages)?;
+        let (memory, mut nr_done) = (buddy.extents(), 0);
+        let result = area.visit(ground.map, &memory, |phys, order| {
+            self.preserve_range(
+                ground,
+                buddy,
+                &(phys..phys.saturating_add(PAGE_BYTES << order)),
+                Owner::Pages,
+            )?;
             nr_done += 1;
             Ok(())
         });
         if result.is_err() {
-            let _ = area.visit(ground.map, |phys, order| {
+            let _ = area.visit(ground.map, &memory, |phys, order| {
                 if nr_done == 0 {
                     return Err(());
                 }
                 nr_done -= 1;
-                self.unpreserve_range(ground, buddy, &(phys..phys + (PAGE_BYTES << order))).map_err(drop)
+                self.unpreserve_range(ground, buddy, &(phys..phys.saturating_add(PAGE_BYTES << order)))
+                    .map_err(drop)
             });
         }
         result
@@ -189,15 +211,16 @@ impl Outgoing {
         buddy: &mut Buddy<'m>,
         area: &VmallocArea,
     ) -> Result<(), UnpreserveError> {
+        let memory = buddy.extents();
         // First whether all of them can be.
-        area.visit(ground.map, |phys, order| {
-            let (start, end) = (phys, phys + (PAGE_BYTES << order));
+        area.visit(ground.map, &memory, |phys, order| {
+            let (start, end) = (phys, phys.saturating_add(PAGE_BYTES << order));
             let zone = buddy.zone(phys >> PAGE_SHIFT);
             let marked = zone.is_some_and(|zone| zone.page(phys >> PAGE_SHIFT).is_preserved);
             if marked { Ok(()) } else { Err(UnpreserveError::NotPreserved { start, end }) }
         })?;
-        area.visit(ground.map, |phys, order| {
-            self.unpreserve_range(ground, buddy, &(phys..phys + (PAGE_BYTES << order)))
+        area.visit(ground.map, &memory, |phys, order| {
+            self.unpreserve_range(ground, buddy, &(phys..phys.saturating_add(PAGE_BYTES << order)))
         })
     }
 }

@@ -144,10 +144,14 @@ impl<P: Platform> Machine<'_, P> {
 
     /// Calls `visit` with the physical address of each frame of an area, in order.
     pub fn for_each_frame(&self, area: &VmallocArea, mut visit: impl FnMut(u64)) {
-        let mut left = area.nr_pages >> area.order;
+        let memory = {
+            let _guard = self.enter();
+            self.ground.buddy.borrow().extents()
+        };
+        let mut left = area.nr_pages() >> area.order();
         let mut in_chunk = 0;
         // Behind each chunk's frames comes the chunk page itself, which is not part of the area.
-        let _ = area.visit(self.ground.map, |phys, _| -> Result<(), core::convert::Infallible> {
+        let _ = area.visit(self.ground.map, &memory, |phys, _| -> Result<(), core::convert::Infallible> {
             let is_chunk = in_chunk == heirloom_abi::kho::metadata::VMALLOC_CHUNK_ENTRIES || left == 0;
             if is_chunk {
                 in_chunk = 0;

@@ -253,7 +253,7 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
             Ok(area) => {
                 let mut corrupt = 0;
                 machine.for_each_frame(&area, |phys| {
-                    corrupt += u64::from(!is_whole(map, phys, PAGE_BYTES << area.order, seed ^ phys));
+                    corrupt += u64::from(!is_whole(map, phys, PAGE_BYTES << area.order(), seed ^ phys));
                 });
                 self.report.corrupt += corrupt;
                 machine.free_area(&area)?;
