@@ -13,6 +13,7 @@
 mod alloc;
 mod map;
 mod output;
+mod plot;
 mod statistics;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Bench {
     Alloc(alloc::Args),
     /// The preserved-memory map: mark, look up, walk, unmark, by the frame and by the range
     Map(map::Args),
+    /// Draws lines from the JSON of a benchmark, as SVG
+    Plot(plot::Args),
     /// One allocator's process; started by `alloc`
     #[command(hide = true)]
     AllocWorker(alloc::WorkerArgs),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let outcome = match cli.bench {
         Bench::Alloc(args) => alloc::run(&args, &output),
         Bench::Map(args) => map::run(&args, &output),
+        Bench::Plot(args) => plot::run(&args),
         Bench::AllocWorker(args) => alloc::run_worker(&args),
     };
     match outcome {
