@@ -177,14 +177,10 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if self.is_empty() {
-            return None;
+        if self.probed.load(Relaxed) != generation::current() {
+            return self.get_first(key);
         }
-        let pair = if self.is_in_order() {
-            self.table.get(self.seed.hash(key), |pair| pair.key.borrow() == key)?
-        } else {
-            self.find_anywhere(key)?
-        };
+        let pair = self.table.get(self.seed.hash(key), |pair| pair.key.borrow() == key)?;
         Some((&pair.key, &pair.value))
     }
 
@@ -194,10 +190,9 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if self.is_empty() {
-            return None;
+        if !self.is_settled() {
+            return self.settle_and(|map| map.get_mut(key));
         }
-        self.settle();
         let pair = self.table.get_mut(self.seed.hash(key), |pair| pair.key.borrow() == key)?;
         Some(&mut pair.value)
     }
@@ -229,7 +224,9 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     /// who wants to keep them calls [`try_reserve`](Self::try_reserve) first.
     #[inline]
     pub fn try_insert(&mut self, key: K, value: V) -> Result<Option<V>, AllocError> {
-        self.prepare()?;
+        if !self.is_prepared() {
+            return self.prepare_and(|map| map.try_insert(key, value));
+        }
         let hash = self.seed.hash(&key);
         match self.table.place(hash, |pair| pair.key == key) {
             Place::Found(index) => {
@@ -269,7 +266,9 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     /// [`AllocError`] if the map has no table yet and the heap is full.
     #[inline]
     pub fn try_entry(&mut self, key: K) -> Result<Entry<'_, K, V>, AllocError> {
-        self.prepare()?;
+        if !self.is_prepared() {
+            return self.prepare_and(|map| map.try_entry(key));
+        }
         let hash = self.seed.hash(&key);
         Ok(match self.table.place(hash, |pair| pair.key == key) {
             Place::Found(index) => Entry::Occupied(OccupiedEntry { pair: self.table.occupied(index) }),
@@ -292,10 +291,9 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if self.is_empty() {
-            return None;
+        if !self.is_settled() {
+            return self.settle_and(|map| map.remove_entry(key));
         }
-        self.settle();
         let index = self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key)?;
         let Pair { key, value } = self.table.occupied(index).remove();
         Some((key, value))
@@ -318,36 +316,69 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
 
     /// Fills a vacant bucket on the walk of `hash`, or another one if the table must grow first.
     #[inline(always)]
-    fn fill(&mut self, mut index: usize, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
+    fn fill(&mut self, index: usize, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
         if !self.table.may_fill(index) {
-            self.grow(1)?;
-            index = self.table.vacant(hash);
+            return self.grow_and_fill(hash, pair);
         }
         Ok(&mut self.table.fill(index, hash, pair).value)
     }
 
-    /// Sees to it that there is a table, and that it is in order.
-    #[inline(always)]
-    fn prepare(&mut self) -> Result<(), AllocError> {
-        if !self.table.has_block() {
-            self.grow(1)?;
-        }
-        self.settle();
-        Ok(())
-    }
-
-    /// Sees to it that the table is in order.
-    #[inline(always)]
-    fn settle(&mut self) {
-        if *self.probed.get_mut() != generation::current() {
-            self.prove_or_rebuild();
-        }
+    #[cold]
+    #[inline(never)]
+    fn grow_and_fill(&mut self, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
+        self.grow(1)?;
+        let index = self.table.vacant(hash);
+        Ok(&mut self.table.fill(index, hash, pair).value)
     }
 
     /// Returns whether the table is known to be in order.
     #[inline(always)]
-    fn is_in_order(&self) -> bool {
-        self.probed.load(Relaxed) == generation::current() || self.prove()
+    fn is_settled(&mut self) -> bool {
+        *self.probed.get_mut() == generation::current()
+    }
+
+    /// Returns whether there is a table, and it is known to be in order.
+    #[inline(always)]
+    fn is_prepared(&mut self) -> bool {
+        self.table.has_block() && self.is_settled()
+    }
+
+    /// Sees to it that the table is in order. What comes then is called from here, once a generation, so that the usual way calls
+    /// nobody and saves no registers.
+    #[cold]
+    #[inline(never)]
+    fn settle_and<'a, T>(&'a mut self, then: impl FnOnce(&'a mut Self) -> T) -> T {
+        self.prove_or_rebuild();
+        then(self)
+    }
+
+    /// Sees to it that there is a table, and that it is in order.
+    #[cold]
+    #[inline(never)]
+    fn prepare_and<'a, T>(
+        &'a mut self,
+        then: impl FnOnce(&'a mut Self) -> Result<T, AllocError>,
+    ) -> Result<T, AllocError> {
+        if !self.table.has_block() {
+            self.grow(1)?;
+        }
+        self.prove_or_rebuild();
+        then(self)
+    }
+
+    /// The first look at a shared map in a generation, and each one at a map that is out of order.
+    #[cold]
+    #[inline(never)]
+    fn get_first<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        let pair = if self.prove() {
+            self.table.get(self.seed.hash(key), |pair| pair.key.borrow() == key)?
+        } else {
+            self.find_anywhere(key)?
+        };
+        Some((&pair.key, &pair.value))
     }
 
     /// Hashes a few keys again, and notes the generation if they lie where they should.
@@ -367,8 +398,6 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
         in_order
     }
 
-    #[cold]
-    #[inline(never)]
     fn prove_or_rebuild(&mut self) {
         if !self.prove() {
             self.rebuild();
