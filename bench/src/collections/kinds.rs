@@ -155,27 +155,27 @@ macro_rules! map {
         impl$(<$hash: std::hash::BuildHasher + Default>)? Map for $map {
             type Probe = $probe;
 
-            #[inline]
+            #[inline(always)]
             fn with_capacity(capacity: usize) -> Self {
                 $with_capacity(capacity)
             }
 
-            #[inline]
+            #[inline(always)]
             fn insert(&mut self, key: &$probe, value: u64) {
                 self.insert($own(key), value);
             }
 
-            #[inline]
+            #[inline(always)]
             fn get(&self, key: &$probe) -> Option<u64> {
                 self.get(key).copied()
             }
 
-            #[inline]
+            #[inline(always)]
             fn remove(&mut self, key: &$probe) -> Option<u64> {
                 self.remove(key)
             }
 
-            #[inline]
+            #[inline(always)]
             fn sum(&self) -> u64 {
                 let mut sum = 0;
                 for (_, value) in self.iter() {
@@ -199,37 +199,37 @@ map!(std::collections::HashMap<String, u64, S>, [S], str, String::from, |capacit
 macro_rules! list {
     ($list:ty) => {
         impl List for $list {
-            #[inline]
+            #[inline(always)]
             fn with_capacity(capacity: usize) -> Self {
                 <$list>::with_capacity(capacity)
             }
 
-            #[inline]
+            #[inline(always)]
             fn push(&mut self, value: u64) {
                 self.push(value);
             }
 
-            #[inline]
+            #[inline(always)]
             fn pop(&mut self) -> Option<u64> {
                 self.pop()
             }
 
-            #[inline]
+            #[inline(always)]
             fn extend_with(&mut self, values: impl Iterator<Item = u64>) {
                 Extend::extend(self, values);
             }
 
-            #[inline]
+            #[inline(always)]
             fn extend_from_slice(&mut self, values: &[u64]) {
                 self.extend_from_slice(values);
             }
 
-            #[inline]
+            #[inline(always)]
             fn get(&self, index: usize) -> u64 {
                 self[index]
             }
 
-            #[inline]
+            #[inline(always)]
             fn sum(&self) -> u64 {
                 let mut sum = 0u64;
                 for value in self {
@@ -247,22 +247,22 @@ list!(Vec<u64>);
 macro_rules! text {
     ($text:ty) => {
         impl Text for $text {
-            #[inline]
+            #[inline(always)]
             fn new(text: &str) -> Self {
                 text.into()
             }
 
-            #[inline]
+            #[inline(always)]
             fn push(&mut self, character: char) {
                 self.push(character);
             }
 
-            #[inline]
+            #[inline(always)]
             fn push_str(&mut self, text: &str) {
                 self.push_str(text);
             }
 
-            #[inline]
+            #[inline(always)]
             fn as_str(&self) -> &str {
                 self.as_str()
             }
@@ -276,12 +276,12 @@ text!(String);
 macro_rules! boxed {
     ($boxed:ty) => {
         impl Boxed for $boxed {
-            #[inline]
+            #[inline(always)]
             fn new(value: [u64; 8]) -> Self {
                 Self::new(value)
             }
 
-            #[inline]
+            #[inline(always)]
             fn first(&self) -> u64 {
                 self[0]
             }

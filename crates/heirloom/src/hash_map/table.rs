@@ -108,14 +108,6 @@ impl<T> Table<T> {
         Some(unsafe { &*self.bucket(index) })
     }
 
-    /// Finds a value.
-    #[inline(always)]
-    pub(super) fn get_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
-        let index = self.find(hash, eq)?;
-        // SAFETY: the bucket is full, and borrowed with the table.
-        Some(unsafe { &mut *self.bucket(index) })
-    }
-
     /// Finds the bucket of a value.
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<usize> {
