@@ -77,6 +77,38 @@ impl BlockHost {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes `nr` blocks from `start` on, which are free: their offset. The file grows over them, and they are marked.
+    fn claim(&self, state: &mut State, start: u64, nr: u64) -> Option<u64> {
+        let offset = self.first_block + (start << self.block_shift);
+        let end = offset + (nr << self.block_shift);
+        if end > self.backing.len() && self.backing.grow_to(end).is_err() {
+            return None;
+        }
+        // A block at a time: a signal cuts the call, and it starts again.
+        for i in 0..nr {
+            let block = offset + (i << self.block_shift);
+            if self.backing.provide(block, 1 << self.block_shift).is_err() {
+                self.backing.punch(offset, (i + 1) << self.block_shift);
+                return None;
+            }
+        }
+        for i in 0..nr {
+            if !state.map.mark(offset + (i << self.block_shift)) {
+                for done in 0..i {
+                    state.map.unmark(offset + (done << self.block_shift));
+                }
+                return None;
+            }
+        }
+        for i in 0..nr {
+            state.set(start + i, true);
+        }
+        if start == state.lowest {
+            state.lowest = start + nr;
+        }
+        Some(offset)
+    }
+
     fn index_of(&self, offset: u64) -> Option<u64> {
         let within = offset.checked_sub(self.first_block)?;
         let index = within >> self.block_shift;
@@ -120,34 +152,15 @@ unsafe impl Host for BlockHost {
     fn take(&self, nr: u32) -> Option<u64> {
         let mut state = self.state();
         let start = state.find(nr.into())?;
-        let offset = self.first_block + (start << self.block_shift);
-        let end = offset + (u64::from(nr) << self.block_shift);
-        if end > self.backing.len() && self.backing.grow_to(end).is_err() {
-            return None;
-        }
-        // A block at a time: a signal cuts the call, and it starts again.
-        for i in 0..u64::from(nr) {
-            let block = offset + (i << self.block_shift);
-            if self.backing.provide(block, 1 << self.block_shift).is_err() {
-                self.backing.punch(offset, (i + 1) << self.block_shift);
-                return None;
-            }
-        }
-        for i in 0..u64::from(nr) {
-            if !state.map.mark(offset + (i << self.block_shift)) {
-                for done in 0..i {
-                    state.map.unmark(offset + (done << self.block_shift));
-                }
-                return None;
-            }
-        }
-        for i in 0..u64::from(nr) {
-            state.set(start + i, true);
-        }
-        if start == state.lowest {
-            state.lowest = start + u64::from(nr);
-        }
-        Some(offset)
+        self.claim(&mut state, start, nr.into())
+    }
+
+    fn extend(&self, offset: u64, nr: u32, more: u32) -> bool {
+        let Some(index) = self.index_of(offset) else { return false };
+        let (start, more) = (index + u64::from(nr), u64::from(more));
+        let mut state = self.state();
+        let is_free = start + more <= state.nr_blocks && !(start..start + more).any(|at| state.is_taken(at));
+        is_free && self.claim(&mut state, start, more).is_some()
     }
 
     fn give_back(&self, offset: u64, nr: u32) {
