@@ -30,6 +30,12 @@ pub unsafe trait Host {
     /// Takes `nr` adjacent blocks back. The host zeroes them before it hands them out again.
     fn give_back(&self, offset: u64, nr: u32);
 
+    /// Takes one block back whose bytes are all zero from `head_bytes` on.
+    fn give_back_clean(&self, offset: u64, head_bytes: u64) {
+        let _ = head_bytes;
+        self.give_back(offset, 1);
+    }
+
     /// At a restore: these blocks are a pool's already. False where they are outside the memory, or somebody's.
     fn adopt(&self, offset: u64, nr: u32) -> bool;
 

@@ -309,3 +309,27 @@ fn a_foreign_look_agrees_with_the_owner() {
         "{verdict:?}"
     );
 }
+
+/// What was freed stays with the heap for a while, all zeros: a new object finds nothing of it.
+#[test]
+fn freed_blocks_that_stay_are_zero() {
+    let _turn = turn();
+    let heap = Heap::inherit_or_create("spares", Options::new()).unwrap();
+    let _inside = heap.enter();
+    for round in 1..4 {
+        // Runs of several blocks, of one, and of units; a vector that grows from one to another.
+        for len in [9 << 20, 3 << 20, 1 << 20, 200 << 10] {
+            let mut bytes = heirloom::Vec::with_capacity(len);
+            bytes.resize(len, round);
+            let grown: heirloom::Vec<u64> = (0..len as u64 / 8).collect();
+            assert!(grown.iter().enumerate().all(|(i, &value)| value == i as u64));
+        }
+        let layout = Layout::from_size_align(7 << 20, 16).unwrap();
+        let fresh = alloc::allocate_zeroed(layout).unwrap();
+        // SAFETY: allocated above, and initialised with zeros if the heap keeps its word.
+        let whole = unsafe { std::slice::from_raw_parts(fresh.as_ptr(), layout.size()) };
+        assert!(whole.iter().all(|&byte| byte == 0), "round {round}");
+        // SAFETY: allocated above.
+        unsafe { alloc::deallocate(fresh, layout) };
+    }
+}

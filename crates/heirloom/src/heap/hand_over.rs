@@ -37,7 +37,11 @@ impl Heap {
             return Err(HandOverError::Door { threads: 1, waited: Duration::ZERO });
         }
         self.check_candidate(&command)?;
-        channel::hand_over(self, &command, channel, &ChannelOptions::default())?.exit()
+        // Before anybody waits: it takes its time, and what is freed from now on goes at once.
+        self.hall.pool().host().keep_spares(false);
+        let outcome = channel::hand_over(self, &command, channel, &ChannelOptions::default());
+        self.hall.pool().host().keep_spares(true);
+        outcome?.exit()
     }
 
     /// Asks a candidate whether it can inherit this heap as it is now, without handing it over.
@@ -75,6 +79,7 @@ impl Heap {
         drop(live);
         let state = open::running(&self.backing, self.generation)?;
         self.backing.write_state(&state)?;
+        self.hall.pool().host().keep_spares(true);
         *closing = false;
         self.hall.reopen();
         Ok(())

@@ -1,7 +1,8 @@
 //! The pool's host: blocks of the heap's file, and the map that says which of them are preserved.
 //!
 //! A block is taken at the lowest free place, the file grows as far as needed, and the block is marked in the
-//! preserved-memory map before the pool knows of it. Given back, it is unmarked and its pages go back to the system.
+//! preserved-memory map before the pool knows of it. Given back, it is unmarked; its pages stay for a while, as spares, or
+//! go back to the system.
 #![expect(unsafe_code, reason = "implements the host's promise over the mapped file")]
 
 use std::ptr::NonNull;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use heirloom_slab::{Fault, Host};
 
 use super::map_pages::PreservedMap;
+use super::spares::Spares;
 use crate::backing::Backing;
 
 /// Blocks of a file.
@@ -29,6 +31,8 @@ struct State {
     nr_blocks: u64,
     /// No block below this one is free.
     lowest: u64,
+    nr_taken: u64,
+    spares: Spares,
     map: PreservedMap,
 }
 
@@ -37,7 +41,8 @@ impl BlockHost {
     pub(crate) fn new(backing: Arc<Backing>, block_shift: u32, first_block: u64, map: PreservedMap) -> Self {
         let nr_blocks = (backing.reserved() - first_block) >> block_shift;
         let taken = vec![0; nr_blocks.div_ceil(64) as usize];
-        let state = Mutex::new(State { taken, nr_blocks, lowest: 0, map });
+        let spares = Spares::new(nr_blocks, block_shift, !backing.has_name());
+        let state = Mutex::new(State { taken, nr_blocks, lowest: 0, nr_taken: 0, spares, map });
         Self { backing, block_shift, first_block, state, nr_faults: AtomicU64::new(0) }
     }
 
@@ -65,6 +70,18 @@ impl BlockHost {
             } else {
                 state.map.mark_again(offset);
             }
+        }
+    }
+
+    /// Whether pages of free blocks may stay. Where not, those that did are given to the system: a file that is handed over
+    /// holds what the pool has, and nothing else.
+    pub(crate) fn keep_spares(&self, wanted: bool) {
+        let mut state = self.state();
+        state.spares.want(wanted && !self.backing.has_name());
+        if !wanted {
+            state.spares.drain(|index| {
+                self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
+            });
         }
     }
 
@@ -106,7 +123,25 @@ impl BlockHost {
         if start == state.lowest {
             state.lowest = start + nr;
         }
+        state.spares.remove(start, nr);
         Some(offset)
+    }
+
+    /// Takes blocks back of which the first `used` bytes may be other than zero.
+    fn take_back(&self, offset: u64, nr: u64, used: u64) {
+        let Some(index) = self.index_of(offset) else { return };
+        let mut state = self.state();
+        if state.spares.have_room(nr, state.nr_taken) {
+            self.backing.zero(offset, used);
+            state.spares.add(index, nr);
+        } else {
+            self.backing.punch(offset, nr << self.block_shift);
+        }
+        for i in 0..nr {
+            state.map.unmark(offset + (i << self.block_shift));
+            state.set(index + i, false);
+        }
+        state.lowest = state.lowest.min(index);
     }
 
     fn index_of(&self, offset: u64) -> Option<u64> {
@@ -122,8 +157,14 @@ impl State {
     }
 
     fn set(&mut self, index: u64, taken: bool) {
-        let word = &mut self.taken[(index / 64) as usize];
-        if taken { *word |= 1 << (index % 64) } else { *word &= !(1 << (index % 64)) }
+        let (word, bit) = (&mut self.taken[(index / 64) as usize], 1 << (index % 64));
+        let was_taken = *word & bit != 0;
+        if taken {
+            *word |= bit
+        } else {
+            *word &= !bit
+        }
+        self.nr_taken = self.nr_taken + u64::from(taken) - u64::from(was_taken);
     }
 
     /// The lowest place with `nr` free blocks in a row.
@@ -143,7 +184,7 @@ impl State {
 }
 
 // SAFETY: the backing stays mapped for as long as this lives; a block is taken once until it is given back, and its
-// pages are new ones (all zeros) after they were punched out.
+// pages are all zeros: new ones after they were punched out, or spares.
 unsafe impl Host for BlockHost {
     fn base(&self) -> NonNull<u8> {
         self.backing.base()
@@ -164,14 +205,11 @@ unsafe impl Host for BlockHost {
     }
 
     fn give_back(&self, offset: u64, nr: u32) {
-        let Some(index) = self.index_of(offset) else { return };
-        let mut state = self.state();
-        self.backing.punch(offset, u64::from(nr) << self.block_shift);
-        for i in 0..u64::from(nr) {
-            state.map.unmark(offset + (i << self.block_shift));
-            state.set(index + i, false);
-        }
-        state.lowest = state.lowest.min(index);
+        self.take_back(offset, nr.into(), u64::from(nr) << self.block_shift);
+    }
+
+    fn give_back_clean(&self, offset: u64, head_bytes: u64) {
+        self.take_back(offset, 1, head_bytes);
     }
 
     fn adopt(&self, offset: u64, nr: u32) -> bool {

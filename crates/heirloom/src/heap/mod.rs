@@ -26,6 +26,7 @@ mod map_pages;
 mod open;
 mod options;
 pub(crate) mod roots;
+mod spares;
 mod stats;
 pub(crate) mod tree;
 
@@ -249,6 +250,7 @@ impl Heap {
 
     /// Freezes the pool and writes that it is; the door is closed.
     fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
+        self.hall.pool().host().keep_spares(false);
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
         state.phase = Phase::Frozen;
