@@ -84,15 +84,38 @@ const SLABS: [(u16, u32); 54] = [
     (4096, 516),
 ];
 
-/// Draws sizes ahead of the clock: a table that an operation reads in turn.
-pub(crate) struct Sizes {
+/// Where an operation's size comes from.
+pub(crate) trait Sizes: Sync {
+    /// The size of operation `i`.
+    fn at(&self, i: usize) -> usize;
+
+    /// Bytes of an average object.
+    fn average(&self) -> usize;
+}
+
+/// A size that the compiler knows, as that of a type is known where a `Box` of it is made.
+pub(crate) struct Known<const BYTES: usize>;
+
+impl<const BYTES: usize> Sizes for Known<BYTES> {
+    #[inline(always)]
+    fn at(&self, _: usize) -> usize {
+        BYTES
+    }
+
+    fn average(&self) -> usize {
+        BYTES
+    }
+}
+
+/// Sizes that come up at run time: a table, drawn ahead of the clock, that operations read in turn.
+pub(crate) struct Drawn {
     table: Vec<u32>,
 }
 
 /// Entries of the table of a mix; a power of two.
 const NR_DRAWN: usize = 4096;
 
-impl Sizes {
+impl Drawn {
     pub(crate) fn new(size: Size) -> Self {
         let table = match size {
             Size::Fixed(bytes) => vec![bytes as u32],
@@ -104,16 +127,16 @@ impl Sizes {
         };
         Self { table }
     }
+}
 
-    /// The size of operation `i`.
+impl Sizes for Drawn {
     #[inline(always)]
-    pub(crate) fn at(&self, i: usize) -> usize {
+    fn at(&self, i: usize) -> usize {
         // The length is 1 or `NR_DRAWN`, so this is a mask, and of a fixed size always the same entry.
         self.table[i & (self.table.len() - 1)] as usize
     }
 
-    /// Bytes of an average object.
-    pub(crate) fn average(&self) -> usize {
+    fn average(&self) -> usize {
         self.table.iter().map(|&bytes| bytes as usize).sum::<usize>() / self.table.len()
     }
 }
@@ -181,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_mix_is_drawn_by_the_shares_of_the_slabs() {
-        let sizes = Sizes::new(Size::Mix);
+        let sizes = Drawn::new(Size::Mix);
         let nr = |bytes| (0..NR_DRAWN).filter(|&i| sizes.at(i) == bytes).count();
         assert!(nr(192) > nr(64) && nr(64) > nr(2048));
         assert!((100..600).contains(&sizes.average()), "{}", sizes.average());
@@ -189,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_fixed_size_is_always_the_same() {
-        let sizes = Sizes::new(Size::Fixed(64));
+        let sizes = Drawn::new(Size::Fixed(64));
         assert_eq!((sizes.at(0), sizes.at(12345), sizes.average()), (64, 64, 64));
     }
 }

@@ -178,20 +178,30 @@ fn serve<C: Contestant>(opened: Result<(), String>) -> Result<(), String> {
     Ok(())
 }
 
-/// Operations of the run that finds out how many fit a sample.
+/// Operations of the first run that finds out how many fill a sample.
 const FIRST_OPS: usize = 2000;
 
 fn run<C: Contestant>(order: &Order, ops: Option<usize>) -> Result<(usize, f64), String> {
     let (workload, size) = (order.workload.parse::<Workload>()?, order.size.parse()?);
     let ops = match ops {
         Some(ops) => ops,
-        None => {
-            // Twice: the first warms up what the second measures.
-            workload.run::<C>(size, order.threads, FIRST_OPS);
-            let (_, ns) = workload.run::<C>(size, order.threads, FIRST_OPS);
-            ((order.sample_us * 1000) as f64 / ns.max(0.1)).clamp(FIRST_OPS as f64, 1e8) as usize
-        }
+        None => calibrate::<C>(workload, size, order),
     };
     let (_, ns) = workload.run::<C>(size, order.threads, ops);
     Ok((ops, ns))
+}
+
+/// Finds out how many operations fill a sample: more and more, as the first ones are slow.
+fn calibrate<C: Contestant>(workload: Workload, size: super::Size, order: &Order) -> usize {
+    let wanted_ns = (order.sample_us * 1000) as f64;
+    let mut ops = FIRST_OPS;
+    loop {
+        let (done, ns) = workload.run::<C>(size, order.threads, ops);
+        let took_ns = ns * done as f64;
+        let fitting = (wanted_ns / ns.max(0.1)).max(FIRST_OPS as f64) as usize;
+        if took_ns > wanted_ns / 4.0 || fitting <= ops {
+            return fitting;
+        }
+        ops = fitting.min(ops * 16);
+    }
 }

@@ -21,7 +21,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::contestant::Contestant;
-use super::sizes::{Random, Size, Sizes};
+use super::sizes::{Drawn, Known, Random, Size, Sizes};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,16 +69,29 @@ impl Workload {
     }
 
     /// Runs about `ops` operations on each thread, and returns how many they were and the wall time of one in nanoseconds.
+    ///
+    /// The compiler knows the usual sizes, as it knows that of a type; a mix and other sizes come up at run time.
     pub(super) fn run<C: Contestant>(self, size: Size, threads: usize, ops: usize) -> (usize, f64) {
-        let sizes = Sizes::new(size);
+        match size {
+            Size::Fixed(16) => self.run_sized::<C, _>(&Known::<16>, threads, ops),
+            Size::Fixed(64) => self.run_sized::<C, _>(&Known::<64>, threads, ops),
+            Size::Fixed(256) => self.run_sized::<C, _>(&Known::<256>, threads, ops),
+            Size::Fixed(1024) => self.run_sized::<C, _>(&Known::<1024>, threads, ops),
+            Size::Fixed(4096) => self.run_sized::<C, _>(&Known::<4096>, threads, ops),
+            Size::Fixed(65536) => self.run_sized::<C, _>(&Known::<65536>, threads, ops),
+            size => self.run_sized::<C, _>(&Drawn::new(size), threads, ops),
+        }
+    }
+
+    fn run_sized<C: Contestant, S: Sizes>(self, sizes: &S, threads: usize, ops: usize) -> (usize, f64) {
         if self == Self::Cross {
-            return cross::<C>(&sizes, ops);
+            return cross::<C, S>(sizes, ops);
         }
         let barrier = Barrier::new(threads);
         let run_one = |thread: usize| {
             bind(thread);
             let _guard = C::begin_thread();
-            let mut work = Work::<C>::new(self, &sizes, threads, thread);
+            let mut work = Work::<C, S>::new(self, sizes, threads, thread);
             barrier.wait();
             let start = Instant::now();
             let done = work.run(ops);
@@ -87,6 +100,7 @@ impl Workload {
             barrier.wait();
             (done, elapsed.as_nanos() as f64)
         };
+        let run_one = &run_one;
         let results: Vec<(usize, f64)> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|i| scope.spawn(move || run_one(i))).collect();
             threads.into_iter().map(|thread| thread.join().expect("a measuring thread panicked")).collect()
@@ -113,9 +127,9 @@ fn touch(block: *mut u8, value: usize) {
 }
 
 /// One thread's part.
-struct Work<'a, C: Contestant> {
+struct Work<'a, C: Contestant, S> {
     workload: Workload,
-    sizes: &'a Sizes,
+    sizes: &'a S,
     /// Objects that live now, and their sizes.
     set: Vec<(*mut u8, u32)>,
     order: Vec<u32>,
@@ -123,8 +137,8 @@ struct Work<'a, C: Contestant> {
     contestant: std::marker::PhantomData<C>,
 }
 
-impl<'a, C: Contestant> Work<'a, C> {
-    fn new(workload: Workload, sizes: &'a Sizes, threads: usize, thread: usize) -> Self {
+impl<'a, C: Contestant, S: Sizes> Work<'a, C, S> {
+    fn new(workload: Workload, sizes: &'a S, threads: usize, thread: usize) -> Self {
         let mut random = Random(0x9e37_79b9 + thread as u64);
         let mut order: Vec<u32> = (0..BATCH as u32).collect();
         for i in (1..BATCH).rev() {
@@ -254,7 +268,7 @@ impl<'a, C: Contestant> Work<'a, C> {
     }
 }
 
-impl<C: Contestant> Drop for Work<'_, C> {
+impl<C: Contestant, S> Drop for Work<'_, C, S> {
     fn drop(&mut self) {
         for (block, size) in self.set.drain(..) {
             // SAFETY: what is left in the set was allocated and not freed.
@@ -264,7 +278,7 @@ impl<C: Contestant> Drop for Work<'_, C> {
 }
 
 /// One thread allocates, the other frees.
-fn cross<C: Contestant>(sizes: &Sizes, ops: usize) -> (usize, f64) {
+fn cross<C: Contestant, S: Sizes>(sizes: &S, ops: usize) -> (usize, f64) {
     let ops = ops.next_multiple_of(PASSED_ON);
     let ring: Vec<AtomicUsize> = (0..RING).map(|_| AtomicUsize::new(0)).collect();
     let (made, taken) = (Line::default(), Line::default());

@@ -27,6 +27,13 @@ pub unsafe trait Host {
         false
     }
 
+    /// Asked before the pool first touches a part of its control area: false where there is no memory for it. Zeroed memory
+    /// may lie there already.
+    fn provide(&self, offset: u64, len: u64) -> bool {
+        let _ = (offset, len);
+        true
+    }
+
     /// Takes `nr` adjacent blocks back. The host zeroes them before it hands them out again.
     fn give_back(&self, offset: u64, nr: u32);
 

@@ -34,7 +34,7 @@ pub mod pool;
 #[cfg(loom)]
 pub mod models;
 
-pub use cpu::Cpu;
+pub use cpu::{Cpu, Magazines, Room};
 pub use host::{Fault, Host};
 #[cfg(feature = "knobs")]
 pub use knobs::{clear_hook, set_hook, set_window, set_wrong_order};

@@ -2,7 +2,7 @@
 //!
 //! Loom tries every order of the steps, and every value that a load may see. The pool itself is not here: it lays its
 //! records over memory, which loom's atomics cannot do. What is here is the code that the pool calls: publishing
-//! and collecting, the list of announced slabs, magazine and spill area under the lock.
+//! and collecting, the list of announced slabs, the magazine under the lock.
 
 use core::array;
 use core::cell::Cell;
@@ -199,7 +199,7 @@ impl Seat {
         let (half, word) = (|| AtomicU32::new(0), || AtomicU64::new(0));
         let slot = CpuSlot {
             lock: half(),
-            nr_spill: half(),
+            padding: half(),
             tag: word(),
             out_slab: word(),
             out_word: word(),
@@ -207,17 +207,18 @@ impl Seat {
             place: word(),
             placed: word(),
             reserved: word(),
-            spill: array::from_fn(|_| word()),
         };
         let cache = CpuCache {
-            nr: half(),
-            capacity: AtomicU32::new(2),
+            top: half(),
+            bottom: half(),
+            limit: AtomicU32::new(2),
+            nr_partial: half(),
             partial: word(),
             pending: word(),
             search: half(),
-            nr_partial: half(),
+            padding: half(),
             search_stamp: word(),
-            reserved: [word(), word(), word()],
+            reserved: [word(), word()],
             slots: array::from_fn(|_| word()),
         };
         Self { slot, caches: [cache] }
@@ -228,9 +229,9 @@ impl Seat {
     }
 }
 
-/// The owner spills its magazine to its slab and refills from it, each under its lock; a stealing CPU takes the slab under
+/// The owner flushes its magazine to its slab and refills from it, each under its lock; a stealing CPU takes the slab under
 /// the same lock meanwhile. Each slot is in one pair of hands in the end.
-pub fn spill_against_steal() {
+pub fn flush_against_steal() {
     struct Shared {
         frame: Frame,
         seats: [Seat; 2],
@@ -267,11 +268,10 @@ pub fn spill_against_steal() {
     {
         let me = owner.lock(|| ());
         if slab.head.owner.load(Acquire) == OWNER {
-            me.caches[0].spill(me.slot, 1);
-            while let Some(slot) = me.slot.last_spilled() {
-                assert_eq!(slab.put_free(0, 1 << slot), 0);
-                me.slot.drop_spilled();
-            }
+            let mine = &me.caches[0];
+            let bottom = mine.bottom.load(Relaxed);
+            assert_eq!(slab.put_free(0, 1 << mine.entry(bottom).load(Relaxed)), 0);
+            mine.drop_below(bottom + 1);
         }
     }
     {

@@ -9,11 +9,12 @@
 /// Classes up to 64 KiB, the largest slot of 2 MiB blocks; more where blocks are larger.
 pub const MAX_CLASSES: usize = 64;
 
-/// The largest size that the table answers.
-const TABLE_BYTES: usize = 1024;
+/// The largest sizes that the tables answer. Steps above [`FINE_BYTES`] are multiples of 256 bytes.
+const FINE_BYTES: usize = 1024;
+const COARSE_BYTES: usize = 64 << 10;
 
-const TABLE: [u8; TABLE_BYTES / 16 + 1] = {
-    let mut table = [0; TABLE_BYTES / 16 + 1];
+const FINE: [u8; FINE_BYTES / 16 + 1] = {
+    let mut table = [0; FINE_BYTES / 16 + 1];
     let mut i = 0;
     while i < table.len() {
         table[i] = class_by_arithmetic(i * 16) as u8;
@@ -22,10 +23,26 @@ const TABLE: [u8; TABLE_BYTES / 16 + 1] = {
     table
 };
 
+const COARSE: [u8; COARSE_BYTES / 256 + 1] = {
+    let mut table = [0; COARSE_BYTES / 256 + 1];
+    let mut i = 0;
+    while i < table.len() {
+        table[i] = class_by_arithmetic(i * 256) as u8;
+        i += 1;
+    }
+    table
+};
+
 /// The class that serves `size` bytes (0 is served as 1). Not bounded: compare with the pool's number of classes.
 #[inline(always)]
 pub const fn class_of(size: usize) -> usize {
-    if size <= TABLE_BYTES { TABLE[(size + 15) >> 4] as usize } else { class_by_arithmetic(size) }
+    if size <= FINE_BYTES {
+        FINE[(size + 15) >> 4] as usize
+    } else if size <= COARSE_BYTES {
+        COARSE[(size + 255) >> 8] as usize
+    } else {
+        class_by_arithmetic(size)
+    }
 }
 
 /// Bytes of a slot of `class`.
@@ -39,6 +56,7 @@ pub const fn class_bytes(class: usize) -> usize {
     }
 }
 
+#[cold]
 const fn class_by_arithmetic(size: usize) -> usize {
     if size <= 16 {
         return 0;

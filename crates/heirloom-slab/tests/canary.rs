@@ -55,7 +55,7 @@ fn live_but_free(at: u64, nr: usize) -> Option<u64> {
         }
     };
     set_hook(hook);
-    // The other's thread ends: its magazine, its spill area and its accumulator are published.
+    // The other's thread ends: its magazine and its accumulator are published.
     pool.release_cpu(pool.cpu(other));
     clear_hook();
     found.get()

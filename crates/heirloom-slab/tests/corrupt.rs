@@ -334,7 +334,7 @@ fn tables_that_contradict_themselves_are_refused_by_name() {
     assert!(matches!(recover(), RestoreError::Block { .. }), "{:?}", recover());
     host.overwrite(0, &before);
     // Foreign, zeroed, and cut short.
-    host.overwrite(0, b"heirloom-slab-v2");
+    host.overwrite(0, b"heirloom-slab-v1");
     assert_eq!(recover(), RestoreError::Pool(PoolError::Foreign(0)));
     host.overwrite(0, &[0; 4096]);
     assert_eq!(recover(), RestoreError::Pool(PoolError::Foreign(0)));

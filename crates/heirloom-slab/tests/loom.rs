@@ -50,5 +50,5 @@ fn no_slab_is_lost_from_the_list_of_announced_ones() {
 
 #[test]
 fn a_slot_is_in_one_pair_of_hands_when_its_slab_is_stolen() {
-    explore(None, spill_against_steal);
+    explore(None, flush_against_steal);
 }

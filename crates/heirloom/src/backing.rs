@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use heirloom_abi::heap::{COMMIT_AT, HEADER_BYTES, Header, HeaderError, Host, State};
@@ -30,6 +30,7 @@ pub(crate) struct Backing {
     reserved: u64,
     len: AtomicU64,
     header_writer: Mutex<()>,
+    huge_pages: AtomicBool,
     notes: Notes,
     /// Its file system may be full before the heap is.
     has_name: bool,
@@ -43,8 +44,6 @@ const UNFINISHED: [u8; 8] = *b"HEIRNEW\0";
 pub(crate) struct Notes {
     /// The file is on a disk: slower, and not memory that a successor finds as it was left after a power cut.
     pub(crate) not_in_memory: bool,
-    /// Huge pages were asked for, and whether the system may give them.
-    pub(crate) huge_pages: Option<bool>,
 }
 
 /// Why a heap file cannot be created or opened.
@@ -107,15 +106,15 @@ unsafe impl Sync for Backing {}
 
 impl Backing {
     /// Makes a heap file without a name: it lives as long as a process has it.
-    pub(crate) fn create_memfd(name: &str, reserved: u64, huge: bool) -> Result<Self, BackingError> {
+    pub(crate) fn create_memfd(name: &str, reserved: u64) -> Result<Self, BackingError> {
         let fd = sys::memfd_create(&format!("heirloom:{name}")).map_err(step("create"))?;
-        Self::create(fd, reserved, huge)
+        Self::create(fd, reserved)
     }
 
     /// Makes a heap file at `path`, where there is none or an empty one.
     ///
     /// A file whose creator was killed before its header stood counts as empty, and one in memory without a single page.
-    pub(crate) fn create_file(path: &Path, reserved: u64, huge: bool) -> Result<Self, BackingError> {
+    pub(crate) fn create_file(path: &Path, reserved: u64) -> Result<Self, BackingError> {
         let fd = sys::open(path, true).map_err(step("create"))?;
         Self::lock(&fd)?;
         let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
@@ -130,10 +129,10 @@ impl Backing {
         sys::set_len(fd.as_fd(), 0).map_err(step("empty"))?;
         // Before the mapping is touched: a kill leaves no bytes, or these.
         sys::write_start(fd.as_fd(), &UNFINISHED).map_err(step("begin"))?;
-        Self::create(fd, reserved, huge)
+        Self::create(fd, reserved)
     }
 
-    fn create(fd: OwnedFd, reserved: u64, huge: bool) -> Result<Self, BackingError> {
+    fn create(fd: OwnedFd, reserved: u64) -> Result<Self, BackingError> {
         /// Of 65,536 places; one that is taken is rare, so many of them are no accident.
         const TRIES: u32 = 64;
         Self::lock(&fd)?;
@@ -141,13 +140,7 @@ impl Backing {
         for _ in 0..TRIES {
             let base = sys::random_base().map_err(step("place"))?;
             match Self::map(&fd, base, reserved) {
-                Ok(mapped) => {
-                    let mut backing = Self::assemble(fd, mapped, reserved)?;
-                    if huge {
-                        backing.notes.huge_pages = Some(sys::advise_huge(mapped, reserved));
-                    }
-                    return Ok(backing);
-                }
+                Ok(mapped) => return Self::assemble(fd, mapped, reserved),
                 Err(error @ BackingError::AddressTaken { .. }) => refused = error,
                 Err(error) => return Err(error),
             }
@@ -194,8 +187,16 @@ impl Backing {
     fn assemble(fd: OwnedFd, base: NonNull<u8>, reserved: u64) -> Result<Self, BackingError> {
         let notes = Notes::default();
         let header_writer = Mutex::new(());
-        let mut backing =
-            Self { fd, base, reserved, len: AtomicU64::new(0), header_writer, notes, has_name: false };
+        let mut backing = Self {
+            fd,
+            base,
+            reserved,
+            len: AtomicU64::new(0),
+            header_writer,
+            huge_pages: AtomicBool::new(false),
+            notes,
+            has_name: false,
+        };
         let facts = sys::file_facts(backing.fd()).map_err(step("examine"))?;
         *backing.len.get_mut() = facts.len;
         backing.notes.not_in_memory = !facts.is_memory;
@@ -243,6 +244,33 @@ impl Backing {
         sys::set_len(self.fd(), len)?;
         self.len.store(len, Ordering::Release);
         Ok(())
+    }
+
+    /// Asks for huge pages from `offset` on, in this process: those that it faults in itself, and its view of all.
+    pub(crate) fn advise_huge(&self, offset: u64) {
+        let from = self.at(offset);
+        if sys::advise_huge(from, self.reserved - offset) {
+            self.huge_pages.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True where huge pages were asked for.
+    pub(crate) fn wants_huge_pages(&self) -> bool {
+        self.huge_pages.load(Ordering::Relaxed)
+    }
+
+    /// Faults the pages of a range inside the file in, so that nobody waits for them later. With `write` holes get memory.
+    pub(crate) fn populate(&self, offset: u64, len: u64, write: bool) {
+        let end = self.len().min(offset.saturating_add(len));
+        if offset < end {
+            sys::populate(self.at(offset), end - offset, write);
+        }
+    }
+
+    fn at(&self, offset: u64) -> NonNull<u8> {
+        assert!(offset <= self.reserved, "{offset:#x} is behind the heap");
+        // SAFETY: inside the mapping, by the assertion.
+        unsafe { self.base.add(offset as usize) }
     }
 
     /// Makes sure of the pages of a range inside the file before anybody touches it: where the file system is full, the

@@ -27,7 +27,7 @@ use heirloom_abi::types::{TypesError, first_difference};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, ReadCache, elf};
 
-/// The version of the format of blocks (`heirloom-slab-v1`).
+/// The version of the format of blocks (`heirloom-slab-v2`).
 const BLOCK_VERSION: u32 = 1;
 
 /// The bytes of a page in every heap.

@@ -170,13 +170,25 @@ pub(crate) fn resident_pages(start: NonNull<u8>, bytes: u64) -> io::Result<Vec<b
     Ok(pages.into_iter().map(|page| page & 1 == 1).collect())
 }
 
-/// Asks for huge pages behind a shared mapping; true where the system may give them.
+/// Asks for huge pages behind a shared mapping; true where the system took the advice. Where its policy is "never" it
+/// takes it too, and gives none: see [`offers_huge_pages`].
 pub(crate) fn advise_huge(base: NonNull<u8>, bytes: u64) -> bool {
     // SAFETY: this advice changes the size of pages, never their contents.
-    let advised = unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes as usize, Advice::LinuxHugepage) };
-    // Where the policy is "never", the advice is accepted and has no effect.
+    unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes as usize, Advice::LinuxHugepage) }.is_ok()
+}
+
+/// True where the system gives huge pages to shared memory for which they were advised.
+pub(crate) fn offers_huge_pages() -> bool {
     let policy = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
-    advised.is_ok() && !policy.contains("[never]") && !policy.contains("[deny]") && !policy.is_empty()
+    !policy.contains("[never]") && !policy.contains("[deny]") && !policy.is_empty()
+}
+
+/// Makes sure of pages: with `write` of memory behind them, else only of their place in the page table where there is memory.
+/// A system that does not know the advice (before Linux 5.14) leaves it to the first touch.
+pub(crate) fn populate(base: NonNull<u8>, bytes: u64, write: bool) {
+    let advice = if write { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
+    // SAFETY: this advice faults pages in, and changes no contents.
+    let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes as usize, advice) };
 }
 
 /// Draws a base address at random: 47 bits, on a multiple of 1 GiB, between the places where programs, their

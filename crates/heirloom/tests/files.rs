@@ -269,15 +269,14 @@ fn blocks_in_a_file_have_their_pages_before_they_are_used() {
     let _turn = turn();
     let scratch = Scratch::new("pages");
     let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+    let pages = || fs::metadata(&scratch.0).unwrap().blocks() * 512;
     let layout = Layout::from_size_align(1 << 20, 16).unwrap();
+    let before = pages();
     let large = alloc::allocate(layout).unwrap();
-    let metadata = fs::metadata(&scratch.0).unwrap();
-    assert!(metadata.blocks() * 512 >= metadata.len(), "{} of {}", metadata.blocks() * 512, metadata.len());
+    let with_large = pages();
+    assert!(with_large >= before + (1 << 20), "{before}, then {with_large}");
     // SAFETY: allocated above.
     unsafe { alloc::deallocate(large, layout) };
     heap.scan().unwrap();
-    assert!(
-        fs::metadata(&scratch.0).unwrap().blocks() * 512 < metadata.len(),
-        "what was freed is given back"
-    );
+    assert!(pages() < with_large, "what was freed is given back");
 }

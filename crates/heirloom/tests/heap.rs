@@ -333,3 +333,33 @@ fn freed_blocks_that_stay_are_zero() {
         unsafe { alloc::deallocate(fresh, layout) };
     }
 }
+
+/// An object of several blocks grows where it is while nothing is behind it, and is inherited as one.
+#[test]
+fn a_run_of_blocks_grows_where_it_is() {
+    let _turn = turn();
+    let scratch = Scratch::new("growth");
+    let options = || Options::new().size_limit(64 << 20).file(&scratch.0);
+    let heap = Heap::inherit_or_create("heap", options()).unwrap();
+    let (three, nine) = (3 << 20, 9 << 20);
+    let layout = |size| Layout::from_size_align(size, 16).unwrap();
+    let block = alloc::allocate(layout(three)).unwrap();
+    // SAFETY: the object is ours, of the layout that is named.
+    let grown = unsafe { alloc::reallocate(block, layout(three), nine) }.unwrap();
+    assert_eq!(grown, block, "nothing is behind it");
+    let wall = alloc::allocate(layout(three)).unwrap();
+    // SAFETY: as above.
+    let moved = unsafe { alloc::reallocate(grown, layout(nine), 2 * nine) }.unwrap();
+    assert_ne!(moved, grown, "something is behind it");
+    // SAFETY: as above.
+    unsafe { alloc::deallocate(wall, layout(three)) };
+    let before = heap.scan().unwrap();
+    assert_eq!((before.live_objects, before.stale_bytes), (1, 0));
+    drop(heap);
+    let heap = Heap::inherit_or_create("heap", options()).unwrap();
+    let after = heap.scan().unwrap();
+    assert_eq!((after.live_objects, after.live_bytes), (1, before.live_bytes));
+    // SAFETY: as above, in the next generation.
+    unsafe { alloc::deallocate(moved, layout(2 * nine)) };
+    assert_eq!(heap.scan().unwrap().live_objects, 0);
+}

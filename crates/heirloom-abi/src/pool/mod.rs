@@ -29,5 +29,5 @@ pub use reader::{BlockView, CacheView, Memory, PoolError, PoolReader, SlabView, 
 pub use records::{
     BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC, BlockHead, BlockRecord, CACHE_MERGEABLE,
     CACHE_NAME_BYTES, COMPATIBLE, CacheRecord, CpuCacheRecord, CpuRecord, MAGAZINE_SLOTS, POOL_RECORD_BYTES,
-    PoolRecord, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_SLAB, SLAB_KIND_TAIL, SPILL_SLOTS, SlabRecord,
+    PoolRecord, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_SLAB, SLAB_KIND_TAIL, SlabRecord,
 };

@@ -4,7 +4,7 @@
 //! through them. `heirloom-slab` has structures of atomics with the same offsets.
 
 /// The `compatible` string of the record. It changes with any layout below.
-pub const COMPATIBLE: [u8; 16] = *b"heirloom-slab-v1";
+pub const COMPATIBLE: [u8; 16] = *b"heirloom-slab-v2";
 
 /// Bytes that [`PoolRecord`] takes, its reserved rest included.
 pub const POOL_RECORD_BYTES: u64 = 4096;
@@ -12,11 +12,8 @@ pub const POOL_RECORD_BYTES: u64 = 4096;
 /// Bytes of a cache's name, padded with zeros.
 pub const CACHE_NAME_BYTES: usize = 32;
 
-/// Slots that a magazine can hold at most.
-pub const MAGAZINE_SLOTS: usize = 64;
-
-/// Slots that are on their way from a magazine to their slabs.
-pub const SPILL_SLOTS: usize = MAGAZINE_SLOTS;
+/// Slots that a magazine can hold at most: a power of two.
+pub const MAGAZINE_SLOTS: usize = 256;
 
 /// First word of each block that holds slabs: "HLBLOCK1".
 pub const BLOCK_MAGIC: u64 = u64::from_le_bytes(*b"HLBLOCK1");
@@ -195,8 +192,8 @@ pub struct SlabRecord {
 pub struct CpuRecord {
     /// Taken for everything but the magazine's own pop and push.
     pub lock: u32,
-    /// Entries of `spill` that are in use.
-    pub nr_spill: u32,
+    /// Zero.
+    pub padding: u32,
     /// `tenure << 16 | cpu + 1` while some thread has this slot, else 0.
     pub tag: u64,
     /// Accumulator of remote frees: descriptor.
@@ -211,30 +208,32 @@ pub struct CpuRecord {
     pub placed: u64,
     /// Zero.
     pub reserved: u64,
-    /// Slots on their way from a magazine to their slabs.
-    pub spill: [u64; SPILL_SLOTS],
 }
 
 /// One cache of one CPU.
 #[repr(C, align(64))]
 pub struct CpuCacheRecord {
-    /// Slots in the magazine.
-    pub nr: u32,
-    /// Copy of [`CacheRecord::magazine`].
-    pub capacity: u32,
+    /// The magazine lists entries `bottom..top` of the ring `slots`, counted on without end: entry `n` is `slots[n % 256]`.
+    pub top: u32,
+    /// The coldest entry.
+    pub bottom: u32,
+    /// `bottom` plus [`CacheRecord::magazine`]: the magazine is full where `top` is there. Derived.
+    pub limit: u32,
+    /// Slabs on `partial`.
+    pub nr_partial: u32,
     /// First slab with free slots, as the offset of its descriptor.
     pub partial: u64,
     /// Slabs of this CPU that others freed into: head of a list.
     pub pending: u64,
     /// Where the search for slabs without an owner goes on: index of the block table.
     pub search: u32,
-    /// Slabs on `partial`.
-    pub nr_partial: u32,
+    /// Zero.
+    pub padding: u32,
     /// [`CacheRecord::orphan_stamp`] when that search began.
     pub search_stamp: u64,
     /// Zero.
-    pub reserved: [u64; 3],
-    /// Offsets of free slots, the hottest last.
+    pub reserved: [u64; 2],
+    /// Offsets of free slots: a ring, the hottest at `top - 1`.
     pub slots: [u64; MAGAZINE_SLOTS],
 }
 
@@ -248,6 +247,6 @@ const _: () = {
     assert!(size_of::<BlockHead>() == 128);
     assert!(size_of::<SlabRecord>() == 128);
     assert!(core::mem::offset_of!(SlabRecord, remote_summary) == 64);
-    assert!(size_of::<CpuRecord>() == 64 + 8 * SPILL_SLOTS);
-    assert!(size_of::<CpuCacheRecord>() == 64 + 8 * MAGAZINE_SLOTS);
+    assert!(size_of::<CpuRecord>() == 64);
+    assert!(size_of::<CpuCacheRecord>() == 64 + 8 * MAGAZINE_SLOTS && MAGAZINE_SLOTS.is_power_of_two());
 };

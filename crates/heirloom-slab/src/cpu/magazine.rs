@@ -1,78 +1,138 @@
-//! The magazine: a small stack of free slots, last in first out.
+//! The magazine: a ring of free slots, popped and pushed at its hot end, filled and emptied by the slab side.
 //!
-//! One store commits each step. A pop's commit comes before the caller can store the pointer anywhere, and a push
-//! lists the slot before it counts it, so a kill leaves the slot listed or in the caller's hands, never both.
+//! ```text
+//!            bottom                  top         limit = bottom + capacity
+//!              v                      v              v
+//!   . . . . .  c o l d . . . . h o t  _ _ _ _ _ _ _ _         entry n is slots[n % MAGAZINE_SLOTS]
+//!   a flush takes from here ->       <- a pop takes from here, a push lists here
+//! ```
+//!
+//! One store commits each step. A pop's commit comes before the caller can store the pointer anywhere, a push lists the slot
+//! before it counts it, and a flush lists a slot in its slab before it drops it here, so a kill leaves the slot listed
+//! or in the caller's hands, never both.
 
-use super::{CpuCache, CpuSlot, MAGAZINE_SLOTS, SPILL_SLOTS};
+use super::{CpuCache, MAGAZINE_SLOTS};
 use crate::knobs::window;
 use crate::sync::Ordering::{Relaxed, Release};
-use crate::sync::commit;
+use crate::sync::{AtomicU64, commit};
 
-const MASK: u32 = MAGAZINE_SLOTS as u32 - 1;
+const MASK: usize = MAGAZINE_SLOTS - 1;
+
+/// A place of a magazine that is free, in the hands of the magazine's own thread.
+pub struct Room<'a> {
+    cache: &'a CpuCache,
+    top: u32,
+}
+
+impl Room<'_> {
+    /// Lists the slot at `offset` as free.
+    ///
+    /// # Safety
+    ///
+    /// - As [`crate::Pool::free`], for the CPU and the class that the place is of.
+    /// - Nothing was taken from the magazine or put into it since the place was asked for.
+    /// - Under [`crate::Scrub::OnFree`] all bytes of the slot are zero.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the slot is the caller's until now")]
+    pub unsafe fn put(self, offset: u64) {
+        self.fill(offset);
+    }
+
+    #[inline(always)]
+    fn fill(self, slot: u64) {
+        self.cache.entry(self.top).store(slot, Relaxed);
+        self.cache.top.store(self.top.wrapping_add(1), Release);
+    }
+}
 
 impl CpuCache {
     /// Takes the hottest slot.
     #[inline(always)]
     pub(crate) fn pop(&self) -> Option<u64> {
-        let nr = self.nr.load(Relaxed);
-        if nr == 0 {
+        let top = self.top.load(Relaxed);
+        if top == self.bottom.load(Relaxed) {
             return None;
         }
-        let slot = self.slots[((nr - 1) & MASK) as usize].load(Relaxed);
-        self.nr.store(nr - 1, Release);
+        let top = top.wrapping_sub(1);
+        let slot = self.entry(top).load(Relaxed);
+        self.top.store(top, Release);
         commit();
         Some(slot)
     }
 
-    /// The slot that `pop` would take.
-    #[inline]
-    pub(crate) fn top(&self) -> Option<u64> {
-        let nr = self.nr.load(Relaxed);
-        if nr == 0 { None } else { Some(self.slots[((nr - 1) & MASK) as usize].load(Relaxed)) }
+    /// The next place; `None` where the magazine is full.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> Option<Room<'_>> {
+        let top = self.top.load(Relaxed);
+        if top == self.limit.load(Relaxed) { None } else { Some(Room { cache: self, top }) }
     }
 
     /// Lists a free slot; false where the magazine is full.
     #[inline(always)]
     pub(crate) fn push(&self, slot: u64) -> bool {
-        let nr = self.nr.load(Relaxed);
-        if nr >= self.capacity.load(Relaxed) {
-            return false;
-        }
-        self.slots[(nr & MASK) as usize].store(slot, Relaxed);
-        self.nr.store(nr + 1, Release);
-        true
+        self.room().map(|room| room.fill(slot)).is_some()
     }
 
-    /// Moves the coldest `count` slots to the spill area of the CPU, which is empty, and the others down.
+    /// Entry `n`, whether or not it is listed.
+    #[inline(always)]
+    pub(crate) fn entry(&self, n: u32) -> &AtomicU64 {
+        &self.slots[n as usize & MASK]
+    }
+
+    /// The slot that `pop` would take.
+    #[inline]
+    pub(crate) fn hottest(&self) -> Option<u64> {
+        let top = self.top.load(Relaxed);
+        if self.is_empty() { None } else { Some(self.entry(top.wrapping_sub(1)).load(Relaxed)) }
+    }
+
+    /// True where it lists nothing.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nr() == 0
+    }
+
+    /// Slots listed.
+    #[inline]
+    pub(crate) fn nr(&self) -> u32 {
+        self.top.load(Relaxed).wrapping_sub(self.bottom.load(Relaxed))
+    }
+
+    /// Slots that fit.
+    #[inline]
+    pub(crate) fn capacity(&self) -> u32 {
+        self.limit.load(Relaxed).wrapping_sub(self.bottom.load(Relaxed))
+    }
+
+    /// Lists `count_ones` of `mask`: bit `n` stands for the slot at `first + n * stride`, and the lowest comes out first.
     ///
-    /// Each slot is listed at least once at every step.
-    pub(crate) fn spill(&self, cpu: &CpuSlot, count: u32) {
-        let nr = self.nr.load(Relaxed).min(MAGAZINE_SLOTS as u32);
-        let count = count.min(nr).min(SPILL_SLOTS as u32);
-        for i in 0..count as usize {
-            cpu.spill[i].store(self.slots[i].load(Relaxed), Relaxed);
+    /// The caller sees to it that they fit.
+    #[inline]
+    pub(crate) fn push_word(&self, first: u64, stride: u64, mask: u64) {
+        let mut top = self.top.load(Relaxed);
+        let mut rest = mask;
+        while rest != 0 {
+            let bit = 63 - rest.leading_zeros();
+            rest ^= 1 << bit;
+            self.entry(top).store(first.wrapping_add(u64::from(bit).wrapping_mul(stride)), Relaxed);
+            top = top.wrapping_add(1);
         }
-        cpu.nr_spill.store(count, Release);
-        window();
-        for i in count as usize..nr as usize {
-            // Release each time: an entry is overwritten only by one that stays listed further up.
-            self.slots[i - count as usize].store(self.slots[i].load(Relaxed), Release);
-        }
-        window();
-        self.nr.store(nr - count, Release);
-    }
-}
-
-impl CpuSlot {
-    /// The slot that leaves the spill area next.
-    pub(crate) fn last_spilled(&self) -> Option<u64> {
-        let nr = self.nr_spill.load(Relaxed);
-        if nr == 0 { None } else { Some(self.spill[(nr as usize - 1) % SPILL_SLOTS].load(Relaxed)) }
+        self.top.store(top, Release);
     }
 
-    /// Drops it: it is listed in its slab or in the accumulator by now.
-    pub(crate) fn drop_spilled(&self) {
+    /// Drops the entries below `bottom`: they are listed in their slabs or in the accumulator by now.
+    #[inline]
+    pub(crate) fn drop_below(&self, bottom: u32) {
         window();
-        self.nr_spill.store(self.nr_spill.load(Relaxed).wrapping_sub(1), Release);
+        let capacity = self.capacity();
+        self.bottom.store(bottom, Release);
+        self.limit.store(bottom.wrapping_add(capacity), Relaxed);
+    }
+
+    /// Makes it list nothing, in one store, and have room for `capacity` slots.
+    pub(crate) fn open(&self, capacity: u32) {
+        let top = self.top.load(Relaxed);
+        self.bottom.store(top, Release);
+        self.limit.store(top.wrapping_add(capacity.min(MAGAZINE_SLOTS as u32)), Relaxed);
     }
 }

@@ -1,7 +1,7 @@
 //! A CPU's (a thread's) slot: for each cache a magazine, and the list of slabs that it owns and that have room.
 //!
 //! ```text
-//! CpuSlot                    lock, tag, accumulator, spill area
+//! CpuSlot                    lock, tag, accumulator
 //!   CpuCache 0               magazine [s s s s . . . .], partial list, pending list
 //!   CpuCache 1               ...
 //! ```
@@ -14,7 +14,9 @@ mod magazine;
 use core::ops::Deref;
 
 #[cfg(not(loom))]
-pub(crate) use heirloom_abi::pool::{MAGAZINE_SLOTS, SPILL_SLOTS};
+pub(crate) use heirloom_abi::pool::MAGAZINE_SLOTS;
+
+pub use magazine::Room;
 
 use crate::slab::Accumulator;
 use crate::sync::{self, AtomicU32, AtomicU64, Ordering::*};
@@ -22,14 +24,12 @@ use crate::sync::{self, AtomicU32, AtomicU64, Ordering::*};
 /// Few, so that a model has few states.
 #[cfg(loom)]
 pub(crate) const MAGAZINE_SLOTS: usize = 4;
-#[cfg(loom)]
-pub(crate) const SPILL_SLOTS: usize = MAGAZINE_SLOTS;
 
 /// `heirloom_abi::pool::CpuRecord` with atomics.
 #[repr(C, align(64))]
 pub(crate) struct CpuSlot {
     pub(crate) lock: AtomicU32,
-    pub(crate) nr_spill: AtomicU32,
+    pub(crate) padding: AtomicU32,
     pub(crate) tag: AtomicU64,
     pub(crate) out_slab: AtomicU64,
     pub(crate) out_word: AtomicU64,
@@ -37,20 +37,21 @@ pub(crate) struct CpuSlot {
     pub(crate) place: AtomicU64,
     pub(crate) placed: AtomicU64,
     pub(crate) reserved: AtomicU64,
-    pub(crate) spill: [AtomicU64; SPILL_SLOTS],
 }
 
 /// `heirloom_abi::pool::CpuCacheRecord` with atomics.
 #[repr(C, align(64))]
 pub(crate) struct CpuCache {
-    pub(crate) nr: AtomicU32,
-    pub(crate) capacity: AtomicU32,
+    pub(crate) top: AtomicU32,
+    pub(crate) bottom: AtomicU32,
+    pub(crate) limit: AtomicU32,
+    pub(crate) nr_partial: AtomicU32,
     pub(crate) partial: AtomicU64,
     pub(crate) pending: AtomicU64,
     pub(crate) search: AtomicU32,
-    pub(crate) nr_partial: AtomicU32,
+    pub(crate) padding: AtomicU32,
     pub(crate) search_stamp: AtomicU64,
-    pub(crate) reserved: [AtomicU64; 3],
+    pub(crate) reserved: [AtomicU64; 2],
     pub(crate) slots: [AtomicU64; MAGAZINE_SLOTS],
 }
 
@@ -62,7 +63,32 @@ pub struct Cpu<'a> {
     pub(crate) caches: &'a [CpuCache],
 }
 
+/// The magazines of a CPU's size classes: what a thread keeps at hand for the fast path.
+#[derive(Clone, Copy)]
+pub struct Magazines<'a>(&'a [CpuCache]);
+
+impl Magazines<'_> {
+    /// Takes a free slot of size class `class`: its offset. `None` where the magazine is empty or there is no such class: then
+    /// [`crate::Pool::alloc`] knows more.
+    #[inline(always)]
+    pub fn take(&self, class: usize) -> Option<u64> {
+        self.0.get(class)?.pop()
+    }
+
+    /// The next place for a free slot of `class`. `None` where the magazine is full or there is no such class: then
+    /// [`crate::Pool::free`] knows more.
+    #[inline(always)]
+    pub fn room(&self, class: usize) -> Option<Room<'_>> {
+        self.0.get(class)?.room()
+    }
+}
+
 impl<'a> Cpu<'a> {
+    /// The magazines of its first `nr_classes` caches.
+    pub(crate) fn magazines(&self, nr_classes: usize) -> Magazines<'a> {
+        Magazines(&self.caches[..nr_classes.min(self.caches.len())])
+    }
+
     /// Which slot this is.
     pub fn index(&self) -> u32 {
         self.index
@@ -78,7 +104,6 @@ impl<'a> Cpu<'a> {
         for word in [&slot.out_mask, &slot.out_slab, &slot.out_word, &slot.placed, &slot.place, &slot.tag] {
             word.store(0, Relaxed);
         }
-        slot.nr_spill.store(0, Relaxed);
         slot.lock.store(0, Relaxed);
         self.caches.iter().take(nr_caches).for_each(CpuCache::reset);
     }
@@ -94,9 +119,11 @@ impl<'a> Cpu<'a> {
 }
 
 impl CpuCache {
-    /// Makes it one that lists nothing.
+    /// Makes it one that lists nothing and has no room.
     pub(crate) fn reset(&self) {
-        for number in [&self.nr, &self.search, &self.nr_partial] {
+        // In one store: were the ends of the ring set one by one, a kill in between would leave a magazine of old entries.
+        self.open(0);
+        for number in [&self.search, &self.nr_partial] {
             number.store(0, Relaxed);
         }
         for word in [&self.partial, &self.pending, &self.search_stamp] {
@@ -128,8 +155,9 @@ const _: () = {
     use heirloom_abi::pool::{CpuCacheRecord, CpuRecord};
     assert!(size_of::<CpuSlot>() == size_of::<CpuRecord>());
     assert!(offset_of!(CpuSlot, out_mask) == offset_of!(CpuRecord, out_mask));
-    assert!(offset_of!(CpuSlot, spill) == offset_of!(CpuRecord, spill));
     assert!(size_of::<CpuCache>() == size_of::<CpuCacheRecord>());
+    assert!(offset_of!(CpuCache, limit) == offset_of!(CpuCacheRecord, limit));
     assert!(offset_of!(CpuCache, pending) == offset_of!(CpuCacheRecord, pending));
+    assert!(offset_of!(CpuCache, search_stamp) == offset_of!(CpuCacheRecord, search_stamp));
     assert!(offset_of!(CpuCache, slots) == offset_of!(CpuCacheRecord, slots));
 };

@@ -6,6 +6,7 @@
 use heirloom_abi::pool::{BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC, PoolRecord};
 
 use super::Pool;
+use super::records::Block;
 use crate::host::{Fault, Host};
 use crate::knobs::window;
 use crate::sync::Ordering::*;
@@ -21,9 +22,29 @@ impl<H: Host> Pool<H> {
         self.take_run(order as usize, |free| aligned_run(free, order), 1 << order)
     }
 
-    /// Takes `units` adjacent units from a block with room.
+    /// Takes `units` adjacent units from a block with room, all zeros: the entry and the first unit.
     pub(super) fn take_any_units(&self, units: u32) -> Option<(usize, u32)> {
-        self.take_run(ANY_RUN, |free| any_run(free, units), units)
+        let (index, unit) = self.take_run(ANY_RUN, |free| any_run(free, units), units)?;
+        let block = &self.arena.blocks()[index];
+        self.clean_units(block, span(unit, units));
+        Some((index, unit))
+    }
+
+    /// Zeroes those of the units, in which nothing is, that may hold old bytes.
+    #[expect(unsafe_code, reason = "zeroes units that hold nothing")]
+    pub(super) fn clean_units(&self, block: &Block, units: u64) {
+        let dirty = block.dirty_units.load(Acquire) & units;
+        let mut rest = dirty;
+        while rest != 0 {
+            let (unit, nr) = (rest.trailing_zeros(), (rest >> rest.trailing_zeros()).trailing_ones());
+            rest &= !span(unit, nr);
+            let from = block.offset.load(Relaxed) + (u64::from(unit) << self.geometry.unit_shift);
+            // SAFETY: the caller holds these units: no slab, no object and no other CPU has them.
+            unsafe { self.arena.zero(from, u64::from(nr) << self.geometry.unit_shift) };
+        }
+        if dirty != 0 {
+            block.dirty_units.fetch_and(!dirty, AcqRel);
+        }
     }
 
     fn take_run(&self, hint: usize, find: impl Fn(u64) -> Option<u32>, units: u32) -> Option<(usize, u32)> {
@@ -56,14 +77,32 @@ impl<H: Host> Pool<H> {
         let block = &self.arena.blocks()[index];
         let free = block.free_units.load(Relaxed) | span(unit, units);
         block.free_units.store(free, Release);
-        for room in &self.room {
-            room.fetch_min(index as u32, Relaxed);
-        }
+        self.note_room(index);
         if free == self.geometry.usable_units() {
-            if self.nr_empty.load(Relaxed) > 0 {
+            if self.nr_empty.load(Relaxed) > self.spare_blocks.load(Relaxed) {
                 self.give_block_back(index);
             } else {
-                self.nr_empty.store(1, Relaxed);
+                self.nr_empty.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Keeps up to `nr` empty blocks, and the one that is kept always, when things are freed. The default is none.
+    /// Blocks that are empty at a freeze go back to the host.
+    pub fn set_spare_blocks(&self, nr: u32) {
+        self.spare_blocks.store(nr, Relaxed);
+    }
+
+    /// Gives all empty blocks back to the host.
+    pub fn trim(&self) {
+        self.give_empty_blocks_back();
+    }
+
+    /// Searches begin no further than at this entry from now on. The caller holds the pool's lock.
+    fn note_room(&self, index: usize) {
+        for room in &self.room {
+            if room.load(Relaxed) > index as u32 {
+                room.store(index as u32, Relaxed);
             }
         }
     }
@@ -75,9 +114,7 @@ impl<H: Host> Pool<H> {
         let Some(offset) = self.host.take(1) else { return false };
         self.set_up_block(index, offset, BLOCK_KIND_SLABS, 1, 0);
         self.nr_empty.fetch_add(1, Relaxed);
-        for room in &self.room {
-            room.fetch_min(index as u32, Relaxed);
-        }
+        self.note_room(index);
         true
     }
 
@@ -112,8 +149,8 @@ impl<H: Host> Pool<H> {
     pub(super) fn give_block_back(&self, index: usize) {
         let block = &self.arena.blocks()[index];
         let (offset, run) = (block.offset.load(Relaxed), block.run.load(Relaxed));
-        // Free units are all zeros; what a huge object held is not.
-        let is_clean = block.kind.load(Relaxed) == BLOCK_KIND_SLABS;
+        // Free units are all zeros unless they are dirty; what a huge object held is not.
+        let is_clean = block.kind.load(Relaxed) == BLOCK_KIND_SLABS && block.dirty_units.load(Relaxed) == 0;
         block.kind.store(BLOCK_KIND_NONE, Release);
         window();
         for field in

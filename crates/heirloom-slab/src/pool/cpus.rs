@@ -23,11 +23,15 @@ impl<H: Host> Pool<H> {
         let cpu = self.arena.cpu(index);
         let record = self.arena.record();
         if index == nr {
+            let at = self.arena.control() + self.geometry.cpu_offset(index);
+            if !self.host.provide(at, self.geometry.cpu_bytes()) {
+                return None;
+            }
             // Nobody had it yet, and no checksum covers it: what stands there is not to be trusted.
             cpu.reset(self.nr_caches());
         }
         for (cache, shared) in cpu.caches.iter().zip(self.arena.caches()).take(self.nr_caches()) {
-            cache.capacity.store(shared.magazine.load(Relaxed), Relaxed);
+            cache.open(shared.magazine.load(Relaxed));
             cache.partial.store(0, Relaxed);
             cache.nr_partial.store(0, Relaxed);
             cache.search.store(0, Relaxed);
@@ -50,6 +54,7 @@ impl<H: Host> Pool<H> {
         let cpu = cpu.lock(|| self.host.pause());
         self.fold(&cpu);
         self.drain_all(&cpu);
+        (0..self.nr_caches()).for_each(|cache| self.take_down_idle(&cpu, cache));
         // A publisher that still reads the old tag may announce to this slot after the drain. Such slabs wait on its
         // list for the next thread, a CPU that is short of memory, or the freeze.
         cpu.slot.tag.store(0, SeqCst);

@@ -6,10 +6,45 @@ use heirloom_abi::pool::SLAB_KIND_SLAB;
 
 use super::Pool;
 use super::slabs::DAMAGED;
-use crate::cpu::{Cpu, CpuCache, Locked};
+use crate::cpu::{Cpu, CpuCache, Locked, MAGAZINE_SLOTS};
 use crate::host::{Fault, Host};
 use crate::slab::Slab;
 use crate::sync::Ordering::*;
+
+/// The numbers of a cache that every slot of it goes by.
+struct Shape {
+    slot_bytes: u64,
+    /// As [`heirloom_abi::pool::SlabRecord::reciprocal`].
+    reciprocal: u64,
+    nr_slots: u32,
+    units: u32,
+}
+
+impl Shape {
+    /// Which slot begins `within` bytes behind a slab's first; `None` where none does.
+    #[inline(always)]
+    fn index_of(&self, within: u64) -> Option<u32> {
+        // Wrapping: an offset that is no slot's may be anything. The comparison decides.
+        let index = within.wrapping_mul(self.reciprocal) >> 40;
+        let is_it = index < self.nr_slots.into() && index * self.slot_bytes == within;
+        if is_it { Some(index as u32) } else { None }
+    }
+}
+
+/// Slabs that are visited at a time. Slots that were freed in no order come from a few slabs by turns.
+const VISITS: usize = 8;
+
+/// A slab while slots go back to it.
+struct Visit<'a> {
+    slab: Slab<'a>,
+    /// Offset of its first slot, and bytes of all its slots.
+    base: u64,
+    bytes: u64,
+    is_ours: bool,
+    /// What `leave` is to count.
+    nr: u32,
+    summary: u64,
+}
 
 impl<H: Host> Pool<H> {
     /// Makes room in the magazine by giving its colder half to the slabs, and lists the slot.
@@ -18,43 +53,79 @@ impl<H: Host> Pool<H> {
     pub(super) fn flush(&self, cpu: Cpu<'_>, cache: usize, slot: u64) {
         let cpu = cpu.lock(|| self.host.pause());
         let mine = &cpu.caches[cache];
-        let half = (mine.capacity.load(Relaxed) / 2).max(1);
-        mine.spill(cpu.slot, half);
-        self.empty_spill(&cpu, cache);
-        mine.push(slot);
+        self.give_coldest(&cpu, cache, (mine.capacity() / 2).max(1));
+        if !mine.push(slot) {
+            // A cache without a magazine, as that of a size that no slab serves.
+            self.host.report(Fault::NoSlot(slot));
+        }
     }
 
     /// Gives all that the CPU's magazines and its accumulator hold to the slabs.
     pub(super) fn fold(&self, cpu: &Locked<'_>) {
         for cache in 0..self.nr_caches() {
-            let mine = &cpu.caches[cache];
-            while mine.nr.load(Relaxed) > 0 {
-                mine.spill(cpu.slot, u32::MAX);
-                self.empty_spill(cpu, cache);
-            }
+            self.give_coldest(cpu, cache, u32::MAX);
         }
         self.publish_out(cpu);
     }
 
-    fn empty_spill(&self, cpu: &Locked<'_>, cache: usize) {
-        while let Some(slot) = cpu.slot.last_spilled() {
-            let slab = self.give(cpu, cache, slot);
-            cpu.slot.drop_spilled();
-            // Only now: while the spill area still listed the slot, its slab had to stay.
-            if let Some(slab) = slab {
-                self.take_down_if_idle(cpu, cache, &slab);
+    /// Gives the `count` coldest slots of a magazine to their slabs, or to the accumulator for those of other CPUs.
+    fn give_coldest(&self, cpu: &Locked<'_>, cache: usize, count: u32) {
+        let mine = &cpu.caches[cache];
+        let shape = self.shape(cache);
+        let (mut at, nr) = (mine.bottom.load(Relaxed), mine.nr().min(MAGAZINE_SLOTS as u32));
+        let end = at.wrapping_add(count.min(nr));
+        let slab_shift = self.geometry.unit_shift + shape.units.trailing_zeros();
+        let mut visits: [Option<Visit<'_>>; VISITS] = [const { None }; VISITS];
+        while at != end {
+            let slot = mine.entry(at).load(Relaxed);
+            let visit = &mut visits[(slot >> slab_shift) as usize % VISITS];
+            match visit {
+                Some(visit) if slot.wrapping_sub(visit.base) < visit.bytes => {
+                    match shape.index_of(slot - visit.base) {
+                        Some(index) if visit.is_ours => self.give(visit, index, slot),
+                        Some(index) => self.accumulate(cpu, mine, at, &visit.slab, index),
+                        None => self.host.report(Fault::NoSlot(slot)),
+                    }
+                    at = at.wrapping_add(1);
+                }
+                _ => {
+                    if let Some(left) = visit.take() {
+                        self.leave(cpu, cache, left, at);
+                    }
+                    *visit = self.visit(cpu, cache, &shape, slot);
+                    if visit.is_none() {
+                        at = at.wrapping_add(1);
+                    }
+                }
             }
+        }
+        mine.drop_below(end);
+        for left in visits.into_iter().flatten() {
+            self.leave(cpu, cache, left, end);
         }
     }
 
-    /// Lists a slot in its slab, or in the accumulator for a slab of another CPU. Returns the slab if it is ours.
-    fn give<'a>(&'a self, cpu: &Locked<'_>, cache: usize, slot: u64) -> Option<Slab<'a>> {
-        let Some((slab, index)) = self.locate(cache, slot) else {
+    fn shape(&self, cache: usize) -> Shape {
+        let cache = &self.arena.caches()[cache];
+        let slot_bytes = u64::from(cache.slot_bytes.load(Relaxed)).max(1);
+        Shape {
+            slot_bytes,
+            reciprocal: (1u64 << 40).div_ceil(slot_bytes),
+            nr_slots: cache.nr_slots.load(Relaxed),
+            units: 1 << cache.slab_order.load(Relaxed),
+        }
+    }
+
+    /// Finds out whose the slab of a slot is, and makes it ours where it is nobody's; `None` where there is no such slab,
+    /// which was reported.
+    #[inline]
+    fn visit<'a>(&'a self, cpu: &Locked<'_>, cache: usize, shape: &Shape, slot: u64) -> Option<Visit<'a>> {
+        let Some((slab, base)) = self.locate(shape, slot) else {
             self.host.report(Fault::NoSlot(slot));
             return None;
         };
         let tag = cpu.slot.tag.load(Relaxed);
-        loop {
+        let is_ours = loop {
             let is_it = slab.head.kind.load(Acquire) == SLAB_KIND_SLAB;
             if !is_it || slab.head.cache.load(Relaxed) as usize != cache {
                 self.host.report(Fault::NoSlot(slot));
@@ -66,47 +137,66 @@ impl<H: Host> Pool<H> {
                 return None;
             }
             if owner == tag || self.adopt(cpu, &slab, cache) {
-                if slab.put_free((index / 64) as usize, 1 << (index % 64)) != 0 {
-                    self.host.report(Fault::DoubleFree(slot));
-                }
-                self.mark_dirty(&slab);
-                if slab.head.listed.load(Relaxed) == 0 {
-                    slab.collect();
-                    self.link(&cpu.caches[cache], &slab);
-                }
-                return Some(slab);
+                break true;
             }
             if self.is_live(owner) {
-                self.accumulate(cpu, &slab, index);
-                return None;
+                break false;
             }
-        }
+        };
+        let bytes = u64::from(shape.nr_slots) * shape.slot_bytes;
+        Some(Visit { slab, base, bytes, is_ours, nr: 0, summary: 0 })
     }
 
-    /// The slab and the index of a slot of `cache`; `None` where no such slot can be.
-    fn locate(&self, cache: usize, slot: u64) -> Option<(Slab<'_>, u32)> {
-        let shape = &self.arena.caches()[cache];
+    /// The slab that a slot of such a cache lies in, and its base; `None` where no slab can be.
+    #[inline]
+    fn locate(&self, shape: &Shape, slot: u64) -> Option<(Slab<'_>, u64)> {
         let block = slot & !(self.geometry.block_bytes() - 1);
-        let units = 1u32 << shape.slab_order.load(Relaxed);
-        let unit = ((slot - block) >> self.geometry.unit_shift) as u32 & !(units - 1);
+        let unit = ((slot - block) >> self.geometry.unit_shift) as u32 & !(shape.units - 1);
         if unit < self.geometry.header_units() {
             return None;
         }
-        let slab = self.arena.slab(block, unit);
-        let within = slot - block - (u64::from(unit) << self.geometry.unit_shift);
-        // Wrapping: the descriptor may be a predecessor's that nobody looked at yet. The comparison below decides.
-        let index = (within.wrapping_mul(slab.head.reciprocal.load(Relaxed)) >> 40) as u32;
-        let fits = slab.head.cache.load(Relaxed) as usize == cache
-            && index < shape.nr_slots.load(Relaxed)
-            && u64::from(index) * u64::from(shape.slot_bytes.load(Relaxed)) == within;
-        fits.then_some((slab, index))
+        let base = block + (u64::from(unit) << self.geometry.unit_shift);
+        shape.index_of(slot - base).map(|_| (self.arena.slab(block, unit), base))
     }
 
-    /// Notes a free of another CPU's slot in the one-word accumulator, which is published when the word changes.
-    fn accumulate(&self, cpu: &Locked<'_>, slab: &Slab<'_>, index: u32) {
+    /// Lists a slot in its slab, which is ours. The counts follow in [`Pool::leave`]: the bits are the truth.
+    #[inline(always)]
+    fn give(&self, visit: &mut Visit<'_>, index: u32, slot: u64) {
+        let (word, bit) = ((index / 64) as usize, 1 << (index % 64));
+        let free = &visit.slab.free[word];
+        let old = free.load(Relaxed);
+        if old & bit != 0 {
+            return self.host.report(Fault::DoubleFree(slot));
+        }
+        free.store(old | bit, Release);
+        visit.nr += 1;
+        visit.summary |= 1 << word;
+    }
+
+    /// Ends a visit: counts what was given, and drops the entries below `at` from the magazine.
+    #[inline]
+    fn leave(&self, cpu: &Locked<'_>, cache: usize, visit: Visit<'_>, at: u32) {
+        let Visit { slab, is_ours: true, nr, summary, .. } = visit else { return };
+        let mine = &cpu.caches[cache];
+        slab.count_free(nr, summary);
+        self.mark_dirty(&slab);
+        if slab.head.listed.load(Relaxed) == 0 {
+            slab.collect();
+            self.link(mine, &slab);
+        }
+        mine.drop_below(at);
+        // Only now: while the magazine still listed the slots, their slab had to stay.
+        self.take_down_if_idle(cpu, cache, &slab);
+    }
+
+    /// Notes a slot of another CPU's slab in the one-word accumulator, which is published when the word changes.
+    #[inline]
+    fn accumulate(&self, cpu: &Locked<'_>, mine: &CpuCache, at: u32, slab: &Slab<'_>, index: u32) {
         let out = cpu.accumulator();
         let word = u64::from(index / 64);
         if out.slab.load(Relaxed) != slab.at || out.word.load(Relaxed) != word {
+            // What is published may be handed out at once: the magazine must not list it any more.
+            mine.drop_below(at);
             self.publish_out(cpu);
             out.slab.store(slab.at, Relaxed);
             out.word.store(word, Relaxed);

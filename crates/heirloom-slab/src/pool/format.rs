@@ -1,6 +1,6 @@
 //! Laying out a new pool in zeroed memory.
 
-use heirloom_abi::pool::{CACHE_MERGEABLE, COMPATIBLE, Geometry, GeometryError};
+use heirloom_abi::pool::{CACHE_MERGEABLE, COMPATIBLE, Geometry, GeometryError, MAGAZINE_SLOTS};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{CacheId, Pool};
@@ -95,6 +95,7 @@ impl<H: Host> Pool<H> {
             lock: AtomicU32::new(0),
             room: core::array::from_fn(|_| AtomicU32::new(0)),
             nr_empty: AtomicU32::new(0),
+            spare_blocks: AtomicU32::new(0),
         }
     }
 
@@ -156,7 +157,7 @@ impl<H: Host> Pool<H> {
         for index in 0..self.nr_cpus() {
             let mine = &self.arena.cpu(index).caches[nr];
             mine.reset();
-            mine.capacity.store(self.arena.caches()[nr].magazine.load(Relaxed), Relaxed);
+            mine.open(self.arena.caches()[nr].magazine.load(Relaxed));
         }
         self.arena.record().nr_caches.store(nr as u32 + 1, Release);
         Ok(CacheId(nr as u32))
@@ -174,20 +175,15 @@ impl<H: Host> Pool<H> {
         cache.align.store(align as u32, Relaxed);
         cache.slab_order.store(order, Relaxed);
         cache.nr_slots.store(self.geometry.slab_slots(slot as u64, order), Relaxed);
-        cache.magazine.store(magazine_capacity(slot), Relaxed);
+        cache.magazine.store(magazine_capacity(slot, self.geometry.block_bytes()), Relaxed);
         cache.flags.store(flags, Relaxed);
         cache.orphan_stamp.store(1, Release);
     }
 }
 
-/// Slots that a magazine holds: as many as fit while what it holds back stays small.
-fn magazine_capacity(slot: usize) -> u32 {
-    match slot {
-        0..=1024 => 64,
-        1025..=4096 => 32,
-        4097..=16384 => 16,
-        _ => 8,
-    }
+/// Slots that a magazine holds: an eighth of a block, so that what it holds back stays small, but no fewer than eight.
+fn magazine_capacity(slot: usize, block_bytes: u64) -> u32 {
+    (block_bytes / 8 / slot as u64).clamp(8, MAGAZINE_SLOTS as u64) as u32
 }
 
 pub(super) fn classes(geometry: &Geometry) -> usize {

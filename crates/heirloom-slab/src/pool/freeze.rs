@@ -25,13 +25,11 @@ impl<H: Host> Pool<H> {
                 let cpu = self.arena.cpu(index).lock(|| self.host.pause());
                 if cpu.slot.tag.load(Relaxed) != 0 {
                     self.drain_all(&cpu);
+                    (0..self.nr_caches()).for_each(|cache| self.take_down_idle(&cpu, cache));
                 } else {
                     self.settle_vacant(&cpu);
                 }
             }
-        }
-        if self.scrub == Scrub::AtFreeze {
-            self.scrub_dirty();
         }
     }
 
@@ -62,6 +60,9 @@ impl<H: Host> Pool<H> {
     pub fn freeze(&self, seal: bool) {
         self.settle_all();
         self.give_empty_blocks_back();
+        if self.scrub == Scrub::AtFreeze {
+            self.scrub_dirty();
+        }
         let record = self.arena.record();
         if seal {
             self.seal_slabs();
@@ -82,6 +83,7 @@ impl<H: Host> Pool<H> {
 
     fn scrub_dirty(&self) {
         for block in &self.arena.blocks()[..self.nr_blocks()] {
+            self.clean_units(block, block.free_units.load(Relaxed));
             let mut units = block.dirty_units.load(Acquire);
             while units != 0 {
                 let unit = units.trailing_zeros();

@@ -156,6 +156,7 @@ impl<H: Host> Pool<H> {
             entry.free_units.store(free & !more, Relaxed);
         }
         window();
+        self.clean_units(entry, span(unit + units, wanted - units));
         self.write_tails(at, unit, wanted);
         window();
         // Up to here a search finds tails of nobody, and says that they are free.

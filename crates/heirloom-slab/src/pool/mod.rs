@@ -30,7 +30,7 @@ use core::ptr::NonNull;
 
 use heirloom_abi::pool::{Geometry, PoolError, PoolReader, Tally};
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Magazines};
 use crate::host::Host;
 use crate::memory::{Arena, Reader};
 use crate::size_class::{class_bytes, class_of};
@@ -62,6 +62,8 @@ pub struct Pool<H: Host> {
     pub(crate) room: [AtomicU32; 8],
     /// Blocks without any slab or object.
     pub(crate) nr_empty: AtomicU32,
+    /// How many of them are kept, beside one.
+    pub(crate) spare_blocks: AtomicU32,
 }
 
 impl<H: Host> Pool<H> {
@@ -123,6 +125,11 @@ impl<H: Host> Pool<H> {
                 .map(|all| all - header)
         };
         usable.unwrap_or(size) as usize
+    }
+
+    /// The magazines of `cpu`'s size classes.
+    pub fn magazines<'a>(&self, cpu: Cpu<'a>) -> Magazines<'a> {
+        cpu.magazines(self.nr_classes)
     }
 
     /// Allocates a slot of `cache`: its offset. Under [`Scrub::OnFree`] all its bytes are zero.

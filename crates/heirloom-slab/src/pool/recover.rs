@@ -6,7 +6,7 @@
 
 use heirloom_abi::pool::{
     BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, MAGAZINE_SLOTS, PoolError, SLAB_KIND_FREE,
-    SLAB_KIND_LARGE, SLAB_KIND_SLAB, SPILL_SLOTS,
+    SLAB_KIND_LARGE, SLAB_KIND_SLAB,
 };
 
 use super::restore::RestoreError;
@@ -82,24 +82,20 @@ impl<H: Host> Pool<H> {
         })
     }
 
-    /// Lists what magazines, spill areas and accumulators hold in the bitmaps.
+    /// Lists what magazines and accumulators hold in the bitmaps.
     fn fold_slots(&self, recovered: &mut Recovered) {
         for index in 0..self.nr_cpus() {
             let cpu = self.arena.cpu(index);
             for cache in cpu.caches.iter().take(self.nr_caches()) {
-                let nr = (cache.nr.load(Relaxed) as usize).min(MAGAZINE_SLOTS);
-                for slot in &cache.slots[..nr] {
-                    recovered.folded += u64::from(self.list_free(slot.load(Relaxed)));
+                let (top, nr) = (cache.top.load(Relaxed), cache.nr());
+                // Where the numbers are damaged and say more than there can be, no entry is to be believed.
+                for back in 1..=if nr <= MAGAZINE_SLOTS as u32 { nr } else { 0 } {
+                    let slot = cache.entry(top.wrapping_sub(back)).load(Relaxed);
+                    recovered.folded += u64::from(self.list_free(slot));
                 }
                 window();
-                cache.nr.store(0, Release);
+                cache.bottom.store(top, Release);
             }
-            let nr = (cpu.slot.nr_spill.load(Relaxed) as usize).min(SPILL_SLOTS);
-            for slot in &cpu.slot.spill[..nr] {
-                recovered.folded += u64::from(self.list_free(slot.load(Relaxed)));
-            }
-            window();
-            cpu.slot.nr_spill.store(0, Release);
             let (at, word, mask) = (
                 cpu.slot.out_slab.load(Relaxed),
                 cpu.slot.out_word.load(Relaxed),

@@ -33,11 +33,11 @@ impl<H: Host> Pool<H> {
         place_offset: u64,
     ) -> Result<u64, OutOfMemory> {
         let magazine = &cpu.caches[cache];
-        if magazine.top().is_none() {
+        if magazine.hottest().is_none() {
             let cpu = cpu.lock(|| self.host.pause());
             self.fill(&cpu, cache)?;
         }
-        let slot = magazine.top().ok_or_else(|| self.out_of_memory(cache))?;
+        let slot = magazine.hottest().ok_or_else(|| self.out_of_memory(cache))?;
         cpu.slot.place.store(place_offset, Relaxed);
         cpu.slot.placed.store(slot, Release);
         crate::knobs::window();
@@ -59,7 +59,7 @@ impl<H: Host> Pool<H> {
     fn fill(&self, cpu: &Locked<'_>, cache: usize) -> Result<(), OutOfMemory> {
         let mine = &cpu.caches[cache];
         loop {
-            if mine.top().is_some() {
+            if !mine.is_empty() {
                 return Ok(());
             }
             let partial = mine.partial.load(Relaxed);
@@ -80,7 +80,7 @@ impl<H: Host> Pool<H> {
 
     /// Moves up to half a magazine of slots from a slab of this CPU, so that the lowest address comes out first.
     fn fill_from(&self, mine: &CpuCache, slab: &Slab<'_>) {
-        let want = (mine.capacity.load(Relaxed) / 2).max(1);
+        let want = (mine.capacity() / 2).max(1);
         let slot_bytes = u64::from(slab.head.slot_bytes.load(Relaxed));
         let base = self.base_of(slab);
         let mut got = 0;
@@ -91,13 +91,7 @@ impl<H: Host> Pool<H> {
                 }
                 continue;
             };
-            let first = base + word as u64 * 64 * slot_bytes;
-            let mut rest = mask;
-            while rest != 0 {
-                let bit = 63 - rest.leading_zeros();
-                rest ^= 1 << bit;
-                mine.push(first + u64::from(bit) * slot_bytes);
-            }
+            mine.push_word(base + word as u64 * 64 * slot_bytes, slot_bytes, mask);
             slab.drop_free(word, mask);
             got += mask.count_ones();
         }

@@ -46,6 +46,7 @@ impl<H: Host> Pool<H> {
         }
         head.summary.store(summary, Relaxed);
         head.owner.store(cpu.slot.tag.load(Relaxed), Relaxed);
+        self.inherit_dirt(entry, unit, units, u64::from(nr_slots) * u64::from(slot_bytes));
         window();
         // Before the slab is there: without the hint no search would find it after a kill.
         let hint = &entry.caches[cache / 64 % 2];
@@ -68,8 +69,23 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// Takes a slab down whose slots are all free: its units go back to the block, all zeros.
-    #[expect(unsafe_code, reason = "zeroes the slots of an empty slab")]
+    /// Under [`Scrub::AtFreeze`]: units may hold old bytes, and the slab that is cut from them is one that may then. What no slot
+    /// covers is zeroed now, as no scrub of slots will see it.
+    #[expect(unsafe_code, reason = "zeroes what is left behind the last slot of a new slab")]
+    fn inherit_dirt(&self, entry: &Block, unit: u32, units: u32, used: u64) {
+        let span = super::blocks::span(unit, units);
+        if self.scrub == Scrub::OnFree || entry.dirty_units.load(Relaxed) & span == 0 {
+            return;
+        }
+        let base = entry.offset.load(Relaxed) + (u64::from(unit) << self.geometry.unit_shift);
+        let room = u64::from(units) << self.geometry.unit_shift;
+        // SAFETY: the units were just taken from the block, and nothing is in them.
+        unsafe { self.arena.zero(base + used, room - used) };
+        entry.dirty_units.fetch_or(1 << unit, AcqRel);
+        entry.dirty_units.fetch_and(!(span & !(1 << unit)), AcqRel);
+    }
+
+    /// Takes a slab down whose slots are all free: its units go back to the block, as dirty as it was.
     pub(super) fn take_down(&self, cache: &CpuCache, slab: &Slab<'_>) {
         self.unlink(cache, slab);
         let (block, unit) = self.place_of(slab);
@@ -77,26 +93,45 @@ impl<H: Host> Pool<H> {
         let units = head.units.load(Relaxed);
         // The owner's tag stays, so that nobody adopts what is going.
         head.kind.store(SLAB_KIND_FREE, Release);
-        let base = self.arena.blocks()[block].offset.load(Relaxed);
+        let entry = &self.arena.blocks()[block];
+        let base = entry.offset.load(Relaxed);
         for tail in unit + 1..unit + units {
             self.arena.slab(base, tail).head.kind.store(SLAB_KIND_FREE, Relaxed);
         }
         window();
-        let dirty = &self.arena.blocks()[block].dirty_units;
-        if self.scrub == Scrub::AtFreeze && dirty.load(Relaxed) >> unit & 1 == 1 {
-            let from = base + (u64::from(unit) << self.geometry.unit_shift);
-            // SAFETY: no slot of the slab is anybody's, and its units are not in the block's map yet.
-            unsafe { self.arena.zero(from, u64::from(units) << self.geometry.unit_shift) };
-            dirty.fetch_and(!(1 << unit), AcqRel);
+        if entry.dirty_units.load(Relaxed) >> unit & 1 == 1 {
+            entry.dirty_units.fetch_or(super::blocks::span(unit, units), AcqRel);
         }
+        window();
         self.give_units(block, unit, units);
     }
 
-    /// Takes the slab down if nothing is in it and its CPU has another with room.
+    /// Takes the slab down if nothing is in it and its CPU has enough others with room: half a block of them, so that what
+    /// is freed and soon wanted again need not be cut anew.
+    #[inline]
     pub(super) fn take_down_if_idle(&self, cpu: &Locked<'_>, cache: usize, slab: &Slab<'_>) {
         let list = &cpu.caches[cache];
-        if slab.is_idle() && list.nr_partial.load(Relaxed) > 1 {
+        let others = list.nr_partial.load(Relaxed).saturating_sub(1);
+        let enough =
+            others > 0 && others.saturating_mul(slab.head.units.load(Relaxed)) >= self.geometry.units() / 2;
+        if enough && slab.is_idle() {
             self.take_down(list, slab);
+        }
+    }
+
+    /// Takes the idle ones among the first slabs of a CPU's list down, and leaves one.
+    pub(super) fn take_down_idle(&self, cpu: &Locked<'_>, cache: usize) {
+        let list = &cpu.caches[cache];
+        let mut at = list.partial.load(Relaxed);
+        for _ in 0..self.geometry.units() {
+            if at == 0 || list.nr_partial.load(Relaxed) <= 1 {
+                break;
+            }
+            let slab = self.arena.slab_at(at);
+            at = slab.head.next.load(Relaxed);
+            if slab.is_idle() {
+                self.take_down(list, &slab);
+            }
         }
     }
 

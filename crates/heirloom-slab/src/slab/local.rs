@@ -40,11 +40,16 @@ impl Slab<'_> {
         let free = &self.free[word];
         let old = free.load(Relaxed);
         free.store(old | mask, Release);
-        let head = self.head;
-        let added = (mask & !old).count_ones();
-        head.nr_free.store(head.nr_free.load(Relaxed).wrapping_add(added), Relaxed);
-        head.summary.store(head.summary.load(Relaxed) | 1 << word, Relaxed);
+        self.count_free((mask & !old).count_ones(), 1 << word);
         old & mask
+    }
+
+    /// Counts `nr` slots that were listed in the free words of `summary`.
+    #[inline]
+    pub(crate) fn count_free(&self, nr: u32, summary: u64) {
+        let head = self.head;
+        head.nr_free.store(head.nr_free.load(Relaxed).wrapping_add(nr), Relaxed);
+        head.summary.store(head.summary.load(Relaxed) | summary, Relaxed);
     }
 
     /// Bits of a word that stand for a slot.

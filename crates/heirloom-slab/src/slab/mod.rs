@@ -8,7 +8,7 @@
 //! ```
 //!
 //! **The bitmap is the free list.** No list runs through free slots, so a free slot can be all zeros. A slot is free if its
-//! free word, its remote word, an accumulator, a spill area or a magazine says so (a union): every step lists the slot in its new
+//! free word, its remote word, an accumulator or a magazine says so (a union): every step lists the slot in its new
 //! place first and drops it from the old one after, so that a kill between the two loses nothing.
 //!
 //! **The trap.** The union is sound only while nobody takes the slot at the new place before the old one is

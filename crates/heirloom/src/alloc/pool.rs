@@ -1,23 +1,44 @@
 //! The interface over the pool of the open heap.
 //!
-//! The fast path is: this thread's seat (a thread-local), the class of the size, the magazine of that class. A thread that is
-//! outside enters for the one call.
+//! ```text
+//! allocate    seat (a thread-local) --> class of the size (a table) --> magazine: one slot less     2 loads, 1 store
+//! deallocate  seat --> class --> zeroed, if the heap wants that --> magazine: one slot more
+//!                 `-- none: outside the heap, an empty or full magazine, a large object .. : the slow ways below
+//! ```
+//!
+//! A thread that is outside enters for the one call.
 #![expect(unsafe_code, reason = "hands out and takes back raw memory")]
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use heirloom_slab::Scrub;
+use heirloom_slab::size_class::class_of;
 
 use super::AllocError;
 use crate::heap::door::{self, Seat};
 
-#[inline]
+/// The alignment that every slot has.
+const SLOT_ALIGN: usize = 16;
+
+#[inline(always)]
 pub(super) fn allocate(layout: Layout) -> Result<NonNull<u8>, AllocError> {
-    match door::with_seat(|seat| allocate_at(seat, layout)) {
-        Some(block) => block,
-        None => outside(layout, allocate_at),
+    let block = match take(layout) {
+        Some(block) => Some(block),
+        None => allocate_slowly(layout),
+    };
+    block.ok_or(AllocError { size_bytes: layout.size() })
+}
+
+/// The fast way of an allocation.
+#[inline(always)]
+fn take(layout: Layout) -> Option<NonNull<u8>> {
+    if layout.align() > SLOT_ALIGN {
+        return None;
     }
+    // SAFETY: the reference goes no further.
+    let seat = unsafe { door::seat() }?;
+    let slot = seat.magazines.take(class_of(layout.size()))?;
+    Some(seat.address_of(slot))
 }
 
 #[inline]
@@ -25,14 +46,15 @@ pub(super) fn allocate_zeroed(layout: Layout) -> Result<NonNull<u8>, AllocError>
     let block = allocate(layout)?;
     // Under `Scrub::OnFree` every free slot is zero; a large object always is.
     let zero = |seat: &Seat| {
-        let pool = seat.hall.pool();
-        if pool.scrub() == Scrub::AtFreeze && pool.cache_for(layout.size(), layout.align()).is_some() {
+        if !seat.zeroes && seat.hall.pool().cache_for(layout.size(), layout.align()).is_some() {
             // SAFETY: the block is ours and holds `layout.size()` bytes.
             unsafe { block.as_ptr().write_bytes(0, layout.size()) };
         }
     };
-    if door::with_seat(zero).is_none() {
-        door::with_seat_for_now(zero);
+    // SAFETY: the reference goes no further.
+    match unsafe { door::seat() } {
+        Some(seat) => zero(seat),
+        None => drop(door::with_seat_for_now(zero)),
     }
     Ok(block)
 }
@@ -40,14 +62,38 @@ pub(super) fn allocate_zeroed(layout: Layout) -> Result<NonNull<u8>, AllocError>
 /// # Safety
 ///
 /// As [`super::deallocate`].
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn deallocate(block: NonNull<u8>, layout: Layout) {
     // SAFETY: passed on.
-    let free = |seat: &Seat| unsafe { deallocate_at(seat, block, layout) };
-    if door::with_seat(free).is_none() {
-        // Where no heap is open, the block went with the one it came from.
-        door::with_seat_for_now(free);
+    unsafe {
+        if !put(block, layout) {
+            deallocate_slowly(block, layout);
+        }
     }
+}
+
+/// The fast way of a free; false where nothing was done.
+///
+/// # Safety
+///
+/// As [`super::deallocate`].
+#[inline(always)]
+unsafe fn put(block: NonNull<u8>, layout: Layout) -> bool {
+    if layout.align() > SLOT_ALIGN {
+        return false;
+    }
+    // SAFETY: the reference goes no further.
+    let Some(seat) = (unsafe { door::seat() }) else { return false };
+    let Some(slot) = seat.offset_of(block) else { return false };
+    let Some(place) = seat.magazines.room(class_of(layout.size())) else { return false };
+    // SAFETY: the block came from this pool with this layout; a user of it wrote no further than its size.
+    unsafe {
+        if seat.zeroes {
+            block.as_ptr().write_bytes(0, layout.size());
+        }
+        place.put(slot);
+    }
+    true
 }
 
 /// # Safety
@@ -58,9 +104,10 @@ pub(super) unsafe fn reallocate(
     old: Layout,
     new: Layout,
 ) -> Result<NonNull<u8>, AllocError> {
-    // SAFETY: passed on.
-    match door::with_seat(|seat| unsafe { reallocate_at(seat, block, old, new) }) {
-        Some(block) => block,
+    // SAFETY: the reference goes no further; the rest is passed on.
+    match unsafe { door::seat() } {
+        // SAFETY: passed on.
+        Some(seat) => unsafe { reallocate_at(seat, block, old, new) },
         // SAFETY: passed on.
         None => outside(new, |seat, new| unsafe { reallocate_at(seat, block, old, new) }),
     }
@@ -68,7 +115,36 @@ pub(super) unsafe fn reallocate(
 
 pub(super) fn usable_size(layout: Layout) -> usize {
     let usable = |seat: &Seat| seat.hall.pool().usable_bytes(layout.size(), layout.align());
-    door::with_seat(usable).or_else(|| door::with_seat_for_now(usable)).unwrap_or(layout.size())
+    // SAFETY: the reference goes no further.
+    let usable = unsafe { door::seat() }.map(usable).or_else(|| door::with_seat_for_now(usable));
+    usable.unwrap_or(layout.size())
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_slowly(layout: Layout) -> Option<NonNull<u8>> {
+    // SAFETY: the reference goes no further.
+    let block = match unsafe { door::seat() } {
+        Some(seat) => allocate_at(seat, layout),
+        None => outside(layout, allocate_at),
+    };
+    block.ok()
+}
+
+/// # Safety
+///
+/// As [`super::deallocate`].
+#[cold]
+#[inline(never)]
+unsafe fn deallocate_slowly(block: NonNull<u8>, layout: Layout) {
+    // SAFETY: passed on.
+    let free = |seat: &Seat| unsafe { deallocate_at(seat, block, layout) };
+    // SAFETY: the reference goes no further.
+    match unsafe { door::seat() } {
+        Some(seat) => free(seat),
+        // Where no heap is open, the block went with the one it came from.
+        None => drop(door::with_seat_for_now(free)),
+    }
 }
 
 #[cold]
@@ -80,7 +156,6 @@ fn outside<T>(
     door::with_seat_for_now(|seat| f(seat, layout)).unwrap_or(failed)
 }
 
-#[inline(always)]
 fn allocate_at(seat: &Seat, layout: Layout) -> Result<NonNull<u8>, AllocError> {
     let pool = seat.hall.pool();
     let offset = match pool.cache_for(layout.size(), layout.align()) {
@@ -88,13 +163,11 @@ fn allocate_at(seat: &Seat, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         None => allocate_large(seat, layout),
     };
     match offset {
-        // SAFETY: an offset inside the mapping, whose base is not null.
-        Ok(offset) => Ok(unsafe { NonNull::new_unchecked(pool.address(offset)) }),
+        Ok(offset) => Ok(seat.address_of(offset)),
         Err(_) => Err(AllocError { size_bytes: layout.size() }),
     }
 }
 
-#[cold]
 fn allocate_large(seat: &Seat, layout: Layout) -> Result<u64, heirloom_slab::OutOfMemory> {
     let pool = seat.hall.pool();
     let bytes = layout.size() as u64;
@@ -108,14 +181,10 @@ fn allocate_large(seat: &Seat, layout: Layout) -> Result<u64, heirloom_slab::Out
 /// # Safety
 ///
 /// As [`super::deallocate`].
-#[inline(always)]
 unsafe fn deallocate_at(seat: &Seat, block: NonNull<u8>, layout: Layout) {
     // A collection that outlived its heap: the block went with it, and elsewhere nothing is to be changed.
-    if !seat.holds(block) {
-        return;
-    }
+    let Some(offset) = seat.offset_of(block) else { return };
     let pool = seat.hall.pool();
-    let offset = pool.offset(block);
     // SAFETY: the block came from this pool with this layout; a user of the block wrote no further than its size.
     unsafe {
         match pool.cache_for(layout.size(), layout.align()) {
@@ -134,15 +203,15 @@ unsafe fn reallocate_at(
     old: Layout,
     new: Layout,
 ) -> Result<NonNull<u8>, AllocError> {
-    if !seat.holds(block) {
+    let Some(offset) = seat.offset_of(block) else {
         return Err(AllocError { size_bytes: new.size() });
-    }
+    };
     let pool = seat.hall.pool();
     let (from, to) = (pool.cache_for(old.size(), old.align()), pool.cache_for(new.size(), new.align()));
     let stays = match (from, to) {
         (Some(from), Some(to)) => from == to,
         // SAFETY: the caller's block; what a shrink drops is zeroed below, before anybody else sees it.
-        (None, None) => unsafe { pool.resize_large(pool.offset(block), new.size() as u64) },
+        (None, None) => unsafe { pool.resize_large(offset, new.size() as u64) },
         _ => false,
     };
     if stays {
@@ -153,11 +222,11 @@ unsafe fn reallocate_at(
         }
         return Ok(block);
     }
-    let moved = allocate_at(seat, new)?;
+    let moved = allocate(new)?;
     // SAFETY: both blocks hold the smaller of the sizes, and they are two.
     unsafe {
         moved.as_ptr().copy_from_nonoverlapping(block.as_ptr(), old.size().min(new.size()));
-        deallocate_at(seat, block, old);
+        deallocate(block, old);
     }
     Ok(moved)
 }

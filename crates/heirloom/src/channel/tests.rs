@@ -30,7 +30,7 @@ struct Fake {
 
 impl Fake {
     fn new() -> Self {
-        let backing = fill(Backing::create_memfd("fake", RESERVED, false).unwrap());
+        let backing = fill(Backing::create_memfd("fake", RESERVED).unwrap());
         Self { backing, nr_thawed: AtomicU32::new(0), nr_reclaimed: AtomicU32::new(0) }
     }
 

@@ -18,12 +18,12 @@
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*, compiler_fence, fence};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use heirloom_slab::{Cpu, Host, Pool};
+use heirloom_slab::{Cpu, Host, Magazines, Pool, Scrub};
 
 use super::host::BlockHost;
 use crate::sys;
@@ -58,25 +58,39 @@ struct Door(AtomicU32);
 static OPEN: AtomicPtr<Hall> = AtomicPtr::new(ptr::null_mut());
 static INSTANCES: AtomicU64 = AtomicU64::new(1);
 
-/// What a thread inside has at hand.
+/// What a thread inside has at hand: first what each allocation needs.
 pub(crate) struct Seat {
+    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
+    pub(crate) magazines: Magazines<'static>,
+    /// The heap's addresses.
+    base: NonNull<u8>,
+    bytes: u64,
+    /// True where what is freed is zeroed at once.
+    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
+    pub(crate) zeroes: bool,
     pub(crate) hall: &'static Hall,
     pub(crate) cpu: Cpu<'static>,
     index: u32,
     instance: u64,
     /// True where the slot is the commons.
     shared: bool,
-    /// The heap's addresses.
-    base: usize,
-    bytes: usize,
 }
 
 impl Seat {
-    /// True for an address of this heap; false for what a collection kept of one that was closed.
+    /// Offset of an address of this heap; `None` for what a collection kept of one that was closed.
     #[inline(always)]
     #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
-    pub(crate) fn holds(&self, block: ptr::NonNull<u8>) -> bool {
-        block.addr().get().wrapping_sub(self.base) < self.bytes
+    pub(crate) fn offset_of(&self, block: NonNull<u8>) -> Option<u64> {
+        let offset = block.addr().get().wrapping_sub(self.base.addr().get()) as u64;
+        if offset < self.bytes { Some(offset) } else { None }
+    }
+
+    /// Address of an offset that the pool gave.
+    #[inline(always)]
+    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
+    pub(crate) fn address_of(&self, offset: u64) -> NonNull<u8> {
+        // SAFETY: an offset inside the mapping, which does not reach around the end of the address space.
+        unsafe { NonNull::new_unchecked(self.base.as_ptr().add(offset as usize)) }
     }
 }
 
@@ -124,12 +138,16 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// Runs `f` with this thread's seat if it is inside.
+/// This thread's seat if it is inside.
+///
+/// # Safety
+///
+/// The caller drops the reference before the thread leaves the heap.
 #[inline(always)]
-pub(crate) fn with_seat<T>(f: impl FnOnce(&Seat) -> T) -> Option<T> {
+pub(crate) unsafe fn seat<'a>() -> Option<&'a Seat> {
     let seat = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
     // SAFETY: non-null only while this thread is inside; its seat and the hall live until it is out.
-    unsafe { seat.as_ref() }.map(f)
+    unsafe { seat.as_ref() }
 }
 
 /// Enters for the duration of `f`; `None` where no heap is open.
@@ -140,7 +158,8 @@ pub(crate) fn with_seat_for_now<T>(f: impl FnOnce(&Seat) -> T) -> Option<T> {
         return None;
     }
     let _inside = Inside { heap: PhantomData, thread: PhantomData };
-    with_seat(f)
+    // SAFETY: `f` returns before `_inside` is dropped.
+    unsafe { seat() }.map(f)
 }
 
 /// Lets this thread in; waits while the door is closed. False where no heap is open.
@@ -303,15 +322,17 @@ impl Hall {
     }
 
     fn seat(&'static self, cpu: Cpu<'static>, shared: bool) -> Seat {
-        let host = self.pool().host();
+        let pool = self.pool();
         Seat {
+            magazines: pool.magazines(cpu),
+            base: pool.host().base(),
+            bytes: pool.host().reserved(),
+            zeroes: pool.scrub() == Scrub::OnFree,
             hall: self,
             cpu,
             index: cpu.index(),
             instance: self.instance,
             shared,
-            base: host.base().addr().get(),
-            bytes: host.reserved() as usize,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heirloom_abi::heap::HeaderError;
 
-use super::{Heap, Shut, open, roots};
+use super::{Heap, Shut, open, roots, spares};
 use crate::backing::Backing;
 use crate::channel::{self, Channel, ChannelOptions, HandOverError, Incumbent};
 use crate::command::Command;
@@ -38,9 +38,10 @@ impl Heap {
         }
         self.check_candidate(&command)?;
         // Before anybody waits: it takes its time, and what is freed from now on goes at once.
-        self.hall.pool().host().keep_spares(false);
+        spares::keep(self.hall.pool(), 0);
+        self.hall.pool().trim();
         let outcome = channel::hand_over(self, &command, channel, &ChannelOptions::default());
-        self.hall.pool().host().keep_spares(true);
+        spares::keep(self.hall.pool(), self.options.spare_memory);
         outcome?.exit()
     }
 
@@ -79,7 +80,7 @@ impl Heap {
         drop(live);
         let state = open::running(&self.backing, self.generation)?;
         self.backing.write_state(&state)?;
-        self.hall.pool().host().keep_spares(true);
+        spares::keep(self.hall.pool(), self.options.spare_memory);
         *closing = false;
         self.hall.reopen();
         Ok(())

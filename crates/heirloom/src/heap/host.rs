@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "implements the host's promise over the mapped file")]
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heirloom_slab::{Fault, Host};
@@ -23,6 +23,8 @@ pub(crate) struct BlockHost {
     state: Mutex<State>,
     /// Misuses and damages that the pool reported.
     nr_faults: AtomicU64,
+    /// Whether a block gets its memory when it is taken.
+    prefault: AtomicBool,
 }
 
 struct State {
@@ -31,7 +33,6 @@ struct State {
     nr_blocks: u64,
     /// No block below this one is free.
     lowest: u64,
-    nr_taken: u64,
     spares: Spares,
     map: PreservedMap,
 }
@@ -41,9 +42,15 @@ impl BlockHost {
     pub(crate) fn new(backing: Arc<Backing>, block_shift: u32, first_block: u64, map: PreservedMap) -> Self {
         let nr_blocks = (backing.reserved() - first_block) >> block_shift;
         let taken = vec![0; nr_blocks.div_ceil(64) as usize];
-        let spares = Spares::new(nr_blocks, block_shift, !backing.has_name());
-        let state = Mutex::new(State { taken, nr_blocks, lowest: 0, nr_taken: 0, spares, map });
-        Self { backing, block_shift, first_block, state, nr_faults: AtomicU64::new(0) }
+        let spares = Spares::new(nr_blocks);
+        let state = Mutex::new(State { taken, nr_blocks, lowest: 0, spares, map });
+        let (nr_faults, prefault) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { backing, block_shift, first_block, state, nr_faults, prefault }
+    }
+
+    /// Says whether blocks get their memory when they are taken, and not at their first touch.
+    pub(crate) fn set_prefault(&self, wanted: bool) {
+        self.prefault.store(wanted, Relaxed);
     }
 
     /// Bytes of address space behind the base.
@@ -73,16 +80,14 @@ impl BlockHost {
         }
     }
 
-    /// Whether pages of free blocks may stay. Where not, those that did are given to the system: a file that is handed over
-    /// holds what the pool has, and nothing else.
-    pub(crate) fn keep_spares(&self, wanted: bool) {
-        let mut state = self.state();
-        state.spares.want(wanted && !self.backing.has_name());
-        if !wanted {
-            state.spares.drain(|index| {
-                self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
-            });
-        }
+    /// Lets pages of up to `bytes` of free blocks stay; those beyond go to the system. None ever stay in a file with a name,
+    /// whose file system is shared with others. A file that is handed over holds what the pool has, and nothing else: call
+    /// this with 0 first.
+    pub(crate) fn keep_spares(&self, bytes: u64) {
+        let most = if self.backing.has_name() { 0 } else { bytes >> self.block_shift };
+        self.state().spares.keep(most, |index| {
+            self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
+        });
     }
 
     /// Pages of the map.
@@ -127,11 +132,18 @@ impl BlockHost {
         Some(offset)
     }
 
+    /// Gets the memory of blocks that were just taken, where that is wanted.
+    fn fault_in(&self, offset: u64, nr: u64) {
+        if self.prefault.load(Relaxed) {
+            self.backing.populate(offset, nr << self.block_shift, true);
+        }
+    }
+
     /// Takes blocks back of which the first `used` bytes may be other than zero.
     fn take_back(&self, offset: u64, nr: u64, used: u64) {
         let Some(index) = self.index_of(offset) else { return };
         let mut state = self.state();
-        if state.spares.have_room(nr, state.nr_taken) {
+        if state.spares.have_room(nr) {
             self.backing.zero(offset, used);
             state.spares.add(index, nr);
         } else {
@@ -157,14 +169,8 @@ impl State {
     }
 
     fn set(&mut self, index: u64, taken: bool) {
-        let (word, bit) = (&mut self.taken[(index / 64) as usize], 1 << (index % 64));
-        let was_taken = *word & bit != 0;
-        if taken {
-            *word |= bit
-        } else {
-            *word &= !bit
-        }
-        self.nr_taken = self.nr_taken + u64::from(taken) - u64::from(was_taken);
+        let word = &mut self.taken[(index / 64) as usize];
+        if taken { *word |= 1 << (index % 64) } else { *word &= !(1 << (index % 64)) }
     }
 
     /// The lowest place with `nr` free blocks in a row.
@@ -193,7 +199,10 @@ unsafe impl Host for BlockHost {
     fn take(&self, nr: u32) -> Option<u64> {
         let mut state = self.state();
         let start = state.find(nr.into())?;
-        self.claim(&mut state, start, nr.into())
+        let offset = self.claim(&mut state, start, nr.into())?;
+        drop(state);
+        self.fault_in(offset, nr.into());
+        Some(offset)
     }
 
     fn extend(&self, offset: u64, nr: u32, more: u32) -> bool {
@@ -201,7 +210,16 @@ unsafe impl Host for BlockHost {
         let (start, more) = (index + u64::from(nr), u64::from(more));
         let mut state = self.state();
         let is_free = start + more <= state.nr_blocks && !(start..start + more).any(|at| state.is_taken(at));
-        is_free && self.claim(&mut state, start, more).is_some()
+        let Some(offset) = is_free.then(|| self.claim(&mut state, start, more)).flatten() else {
+            return false;
+        };
+        drop(state);
+        self.fault_in(offset, more);
+        true
+    }
+
+    fn provide(&self, offset: u64, len: u64) -> bool {
+        self.backing.provide(offset, len).is_ok()
     }
 
     fn give_back(&self, offset: u64, nr: u32) {

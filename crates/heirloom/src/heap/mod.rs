@@ -190,8 +190,18 @@ impl Heap {
             file_bytes: self.backing.len(),
             size_limit: self.layout.reserved,
             metadata_bytes: self.records_bytes(),
-            huge_pages: self.backing.notes().huge_pages == Some(true),
+            huge_pages: self.backing.wants_huge_pages() && crate::sys::offers_huge_pages(),
+            on_disk: self.backing.notes().not_in_memory,
             faults: self.hall.pool().host().nr_faults(),
+        }
+    }
+
+    /// Gives memory that nothing is in back to the system.
+    pub fn trim(&self) {
+        if let Some(_inside) = door::enter_guard() {
+            self.hall.pool().trim();
+            spares::keep(self.hall.pool(), 0);
+            spares::keep(self.hall.pool(), self.options.spare_memory);
         }
     }
 
@@ -250,7 +260,7 @@ impl Heap {
 
     /// Freezes the pool and writes that it is; the door is closed.
     fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
-        self.hall.pool().host().keep_spares(false);
+        self.hall.pool().host().keep_spares(0);
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
         state.phase = Phase::Frozen;

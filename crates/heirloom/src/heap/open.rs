@@ -24,7 +24,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, roots, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
 use crate::backing::{self, Backing, BackingError};
 use crate::channel::{self, Incoming};
 use crate::note::Candidate;
@@ -91,12 +91,13 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
     let limit = options.size_limit.unwrap_or_else(total_memory);
     let layout = Layout::new(limit, options.block_size.trailing_zeros())?;
     let backing = match &options.file {
-        Some(path) => Backing::create_file(path, layout.reserved, options.huge_pages)?,
-        None => Backing::create_memfd(name, layout.reserved, options.huge_pages)?,
+        Some(path) => Backing::create_file(path, layout.reserved)?,
+        None => Backing::create_memfd(name, layout.reserved)?,
     };
     let backing = Arc::new(backing);
     backing.grow_to(layout.first_block)?;
-    backing.provide(0, layout.first_block)?;
+    // The CPU slots, most of it, as threads come.
+    backing.provide(0, layout.control.offset + layout.geometry.cpu_offset(0))?;
     let block_shift = layout.geometry.block_shift;
     let mut map = PreservedMap::create(backing.clone(), layout.map, block_shift)
         .ok_or_else(|| HeapError::Tree("no page for the map".to_owned()))?;
@@ -106,6 +107,9 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
     tree::write(&backing, &layout, map.root())?;
     roots::format(&backing, layout.roots)?;
     let pool_id = u64::from_le_bytes(sys::random_bytes()?);
+    if options.huge_pages {
+        backing.advise_huge(layout.first_block);
+    }
     let host = BlockHost::new(backing.clone(), block_shift, layout.first_block, map);
     let config = Config { geometry: layout.geometry, scrub: options.scrub, pool_id };
     // SAFETY: the control area lies in the mapped file, zeroed, page aligned, with this geometry's length, and nobody
@@ -162,6 +166,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
         return Err(HeapError::Tree("the descriptor is of another heap than the one announced".to_owned()));
     }
     let backing = Arc::new(backing);
+    fault_in(&backing, header.identity.first_block, &options);
     // The predecessor asked our file; this asks the process that really runs. Asked again behind the freeze, as the
     // predecessor's threads may make roots until then.
     let mine = this_program()?;
@@ -181,6 +186,7 @@ fn take_over(path: &Path, options: Options) -> Result<Heap, HeapError> {
     let (backing, header) = Backing::open_file(path)?;
     refuse_second()?;
     let backing = Arc::new(backing);
+    fault_in(&backing, header.identity.first_block, &options);
     let mine = this_program()?;
     let start = sys::clock_monotonic_ns();
     match header.state.phase {
@@ -193,6 +199,16 @@ fn take_over(path: &Path, options: Options) -> Result<Heap, HeapError> {
             done => done,
         },
         Phase::Running => recover(backing, options, &mine, start),
+    }
+}
+
+/// What can be done for an inherited heap's pages before anybody waits for them.
+fn fault_in(backing: &Backing, first_block: u64, options: &Options) {
+    if options.huge_pages {
+        backing.advise_huge(first_block);
+    }
+    if options.prefault {
+        backing.populate(0, backing.len(), false);
     }
 }
 
@@ -322,6 +338,8 @@ fn open(
     state: State,
     restore_us: u64,
 ) -> Result<Heap, HeapError> {
+    pool.host().set_prefault(options.prefault);
+    spares::keep(&pool, options.spare_memory);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = std::boxed::Box::new(Hall::new(pool)).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);

@@ -12,6 +12,8 @@ pub struct Options {
     pub(crate) size_limit: Option<u64>,
     pub(crate) block_size: u64,
     pub(crate) huge_pages: bool,
+    pub(crate) prefault: bool,
+    pub(crate) spare_memory: u64,
     pub(crate) scrub: Scrub,
     pub(crate) file: Option<PathBuf>,
     pub(crate) door_timeout: Duration,
@@ -24,7 +26,9 @@ impl Default for Options {
         Self {
             size_limit: None,
             block_size: 2 << 20,
-            huge_pages: false,
+            huge_pages: true,
+            prefault: false,
+            spare_memory: 128 << 20,
             scrub: Scrub::OnFree,
             file: None,
             door_timeout: Duration::from_secs(10),
@@ -35,7 +39,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The defaults: as large as the machine's memory, 2 MiB blocks, ordinary pages, zeroed on free, in a memfd.
+    /// The defaults: as large as the machine's memory, 2 MiB blocks, huge pages where the system offers them, zeroed on free, in a
+    /// memfd.
     pub fn new() -> Self {
         Self::default()
     }
@@ -53,10 +58,27 @@ impl Options {
         self
     }
 
-    /// Asks the system for huge pages. Where it does not offer them for shared memory this has no effect, and
+    /// Whether to ask the system for huge pages; the default is yes. Where it does not offer them for shared memory
+    /// (`/sys/kernel/mm/transparent_hugepage/shmem_enabled` is `never`) this has no effect, and
     /// [`crate::Stats::huge_pages`] says so.
     pub fn huge_pages(mut self, wanted: bool) -> Self {
         self.huge_pages = wanted;
+        self
+    }
+
+    /// Whether pages are faulted in ahead of their first use; the default is no. A block is then backed with memory when it is
+    /// taken, and a successor has every page of the heap in its page table before its predecessor freezes: it costs
+    /// the successor's start, not the blackout.
+    pub fn prefault(mut self, wanted: bool) -> Self {
+        self.prefault = wanted;
+        self
+    }
+
+    /// How much memory that nothing is in the running heap keeps, rounded down to whole blocks, before it gives any back to the
+    /// system; the default is 128 MiB. What is freed and soon wanted again is then not faulted in again. A hand-over
+    /// keeps none, nor does [`crate::Heap::trim`].
+    pub fn spare_memory(mut self, bytes: u64) -> Self {
+        self.spare_memory = bytes;
         self
     }
 

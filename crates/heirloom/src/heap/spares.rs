@@ -4,39 +4,54 @@
 //! ```text
 //! given back --zeroed where its pages are--> spare --taken--> the pool's
 //!     |                                        |
-//!     +---- enough are kept ---> punched <-----+ a hand-over begins, or the heap closes
+//!     +---- enough are kept ---> punched <-----+ a hand-over begins, the heap closes or is trimmed
 //! ```
 //!
-//! Not so in a file with a name, whose file system may be full for others. A page of shared memory costs about 3 us to get and 0.6 us to give back, and 0.4 us to zero. Spares are nobody's: they are
-//! not marked in the preserved map, and a recovery punches them with all else that no pool has.
+//! The pool keeps empty blocks itself; what comes here is mostly runs of blocks, each a large object until now. A page of shared
+//! memory costs about 3 us to get and 0.6 us to give back, and 0.4 us to zero. Spares are nobody's: they are not marked in
+//! the preserved map, and a recovery punches them with all else that no pool has.
 
-/// Bytes that are always kept, as glibc keeps the top of its heap; from then on an eighth of what the pool has.
-const KEPT_BYTES: u64 = 64 << 20;
-const KEPT_SHARE: u64 = 8;
+use heirloom_slab::Pool;
+
+use super::host::BlockHost;
+
+/// Lets the pool and its host keep `bytes` that nothing is in, half of it each.
+pub(super) fn keep(pool: &Pool<BlockHost>, bytes: u64) {
+    let blocks = (bytes / 2) >> pool.geometry().block_shift;
+    pool.set_spare_blocks(blocks.try_into().unwrap_or(u32::MAX));
+    pool.host().keep_spares(bytes / 2);
+}
 
 /// Which free blocks have pages.
 pub(super) struct Spares {
     /// One bit a block.
     bits: Vec<u64>,
     nr: u64,
-    block_shift: u32,
-    /// False from the moment that a hand-over begins, and always for a heap that takes room of a file system.
-    wanted: bool,
+    /// So many may be kept.
+    most: u64,
 }
 
 impl Spares {
-    pub(super) fn new(nr_blocks: u64, block_shift: u32, wanted: bool) -> Self {
-        Self { bits: vec![0; nr_blocks.div_ceil(64) as usize], nr: 0, block_shift, wanted }
+    /// None of `nr_blocks`, and none are to be kept.
+    pub(super) fn new(nr_blocks: u64) -> Self {
+        Self { bits: vec![0; nr_blocks.div_ceil(64) as usize], nr: 0, most: 0 }
     }
 
-    pub(super) fn want(&mut self, wanted: bool) {
-        self.wanted = wanted;
+    /// Keeps up to `most` from now on, and calls `drop` with each that is one too many.
+    pub(super) fn keep(&mut self, most: u64, mut drop: impl FnMut(u64)) {
+        self.most = most;
+        for (nth, word) in self.bits.iter_mut().enumerate() {
+            while *word != 0 && self.nr > most {
+                drop(nth as u64 * 64 + u64::from(word.trailing_zeros()));
+                *word &= *word - 1;
+                self.nr -= 1;
+            }
+        }
     }
 
-    /// Whether `nr` more may be kept beside a pool that has `nr_taken`.
-    pub(super) fn have_room(&self, nr: u64, nr_taken: u64) -> bool {
-        let most = (KEPT_BYTES >> self.block_shift).max(nr_taken / KEPT_SHARE);
-        self.wanted && self.nr + nr <= most
+    /// Whether `nr` more may be kept.
+    pub(super) fn have_room(&self, nr: u64) -> bool {
+        self.nr + nr <= self.most
     }
 
     /// Keeps blocks, whose bytes are all zero.
@@ -55,17 +70,6 @@ impl Spares {
             *word &= !bit;
         }
     }
-
-    /// Forgets all, and calls `each` with every one.
-    pub(super) fn drain(&mut self, mut each: impl FnMut(u64)) {
-        for (nth, word) in self.bits.iter_mut().enumerate() {
-            while *word != 0 {
-                each(nth as u64 * 64 + u64::from(word.trailing_zeros()));
-                *word &= *word - 1;
-            }
-        }
-        self.nr = 0;
-    }
 }
 
 #[cfg(test)]
@@ -74,18 +78,19 @@ mod tests {
 
     #[test]
     fn so_many_are_kept_and_no_more() {
-        let mut spares = Spares::new(1000, 21, true);
-        assert!(spares.have_room(32, 0) && !spares.have_room(33, 0));
-        assert!(spares.have_room(100, 800) && !spares.have_room(101, 800));
+        let mut spares = Spares::new(1000);
+        assert!(!spares.have_room(1));
+        spares.keep(32, |_| ());
+        assert!(spares.have_room(32) && !spares.have_room(33));
         spares.add(60, 10);
-        assert!(spares.have_room(22, 0) && !spares.have_room(23, 0));
+        assert!(spares.have_room(22) && !spares.have_room(23));
         spares.remove(65, 20);
-        assert!(spares.have_room(27, 0) && !spares.have_room(28, 0));
-        let mut left = Vec::new();
-        spares.drain(|index| left.push(index));
-        assert_eq!(left, [60, 61, 62, 63, 64]);
-        assert!(spares.have_room(32, 0));
-        spares.want(false);
-        assert!(!spares.have_room(1, 0));
+        assert!(spares.have_room(27) && !spares.have_room(28));
+        let mut gone = Vec::new();
+        spares.keep(2, |index| gone.push(index));
+        assert_eq!(gone, [60, 61, 62]);
+        spares.keep(0, |index| gone.push(index));
+        assert_eq!(gone, [60, 61, 62, 63, 64]);
+        assert!(!spares.have_room(1));
     }
 }

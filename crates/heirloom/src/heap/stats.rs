@@ -37,6 +37,8 @@ pub struct Stats {
     pub metadata_bytes: u64,
     /// True where huge pages were asked for and the system offers them.
     pub huge_pages: bool,
+    /// True where the heap's file is on a disk: slower, and not memory that a successor finds as it was after a power cut.
+    pub on_disk: bool,
     /// Frees that named no slot or a free one, and damaged slab records, seen so far.
     pub faults: u64,
 }

@@ -36,17 +36,17 @@ impl<M: Memory + ?Sized> PoolReader<'_, M> {
                 Ok(bytes) => bytes,
                 Err(error) => return broken(error),
             };
-            let spill: u64 = field!(bytes, CpuRecord, nr_spill, u32).into();
-            let out = field!(bytes, CpuRecord, out_mask, u64);
-            for (what, value) in [("nr_spill", spill), ("out_mask", out)] {
-                ensure(value == 0, PoolError::Unsettled { cpu, what, value }).unwrap_or_else(&mut *broken);
-            }
+            let value = field!(bytes, CpuRecord, out_mask, u64);
+            ensure(value == 0, PoolError::Unsettled { cpu, what: "out_mask", value })
+                .unwrap_or_else(&mut *broken);
             for cache in 0..self.nr_caches {
                 let at = at
                     + size_of::<CpuRecord>() as u64
                     + u64::from(cache) * size_of::<CpuCacheRecord>() as u64;
-                let value = match self.read::<4>("magazine", at) {
-                    Ok(bytes) => u32::from_le_bytes(bytes).into(),
+                let value = match self.read::<8>("magazine", at) {
+                    Ok(bytes) => field!(bytes, CpuCacheRecord, top, u32)
+                        .wrapping_sub(field!(bytes, CpuCacheRecord, bottom, u32))
+                        .into(),
                     Err(error) => return broken(error),
                 };
                 ensure(value == 0, PoolError::Unsettled { cpu, what: "magazine", value })

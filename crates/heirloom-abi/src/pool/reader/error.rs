@@ -14,7 +14,7 @@ pub enum PoolError {
         offset: u64,
     },
     /// The record is no pool, or one of another format.
-    #[error("no `heirloom-slab-v1` pool at {0:#x}")]
+    #[error("no `heirloom-slab-v2` pool at {0:#x}")]
     Foreign(u64),
     /// The record says that it lies elsewhere.
     #[error("the pool record at {found:#x} says that it lies at {recorded:#x}")]
