@@ -11,6 +11,7 @@
 //! spread; the contestants take turns within a round, so that what disturbs the machine disturbs all of them.
 
 mod alloc;
+mod collections;
 mod map;
 mod output;
 mod plot;
@@ -47,6 +48,11 @@ enum Bench {
     /// One allocator's process; started by `alloc`
     #[command(hide = true)]
     AllocWorker(alloc::WorkerArgs),
+    /// HashMap, Vec, String and Box beside std's: insert, look up, iterate, push, drop and the like
+    Collections(collections::Args),
+    /// One contestant's process; started by `collections`
+    #[command(hide = true)]
+    CollectionsWorker(collections::WorkerArgs),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
         Bench::Map(args) => map::run(&args, &output),
         Bench::Plot(args) => plot::run(&args),
         Bench::AllocWorker(args) => alloc::run_worker(&args),
+        Bench::Collections(args) => collections::run(&args, &output),
+        Bench::CollectionsWorker(args) => collections::run_worker(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

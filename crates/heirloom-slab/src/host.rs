@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 ///   control area, readable and writable for as long as the pool lives.
 /// - `take` returns `nr` adjacent blocks, aligned to the block size, all zeros, that nothing else uses until they
 ///   are given back.
+/// - `extend` answers true only for blocks that `take` could have returned, right behind those at `offset`.
 /// - `adopt` answers true only for blocks that `take` could have returned and that are the pool's alone from now on.
 pub unsafe trait Host {
     /// Address of offset 0.
@@ -18,6 +19,13 @@ pub unsafe trait Host {
 
     /// Takes `nr` adjacent blocks; `None` where there are none, or no more are allowed.
     fn take(&self, nr: u32) -> Option<u64>;
+
+    /// Takes the `more` blocks right behind `nr` that were taken at `offset`, so that all of them are as if taken at once.
+    /// False where they are not to be had, and nothing changed.
+    fn extend(&self, offset: u64, nr: u32, more: u32) -> bool {
+        let _ = (offset, nr, more);
+        false
+    }
 
     /// Asked before the pool first touches a part of its control area: false where there is no memory for it. Zeroed memory
     /// may lie there already.
@@ -28,6 +36,12 @@ pub unsafe trait Host {
 
     /// Takes `nr` adjacent blocks back. The host zeroes them before it hands them out again.
     fn give_back(&self, offset: u64, nr: u32);
+
+    /// Takes one block back whose bytes are all zero from `head_bytes` on.
+    fn give_back_clean(&self, offset: u64, head_bytes: u64) {
+        let _ = head_bytes;
+        self.give_back(offset, 1);
+    }
 
     /// At a restore: these blocks are a pool's already. False where they are outside the memory, or somebody's.
     fn adopt(&self, offset: u64, nr: u32) -> bool;

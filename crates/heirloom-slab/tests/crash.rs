@@ -81,6 +81,16 @@ impl Crashing {
         });
     }
 
+    /// Resizes a large object where it is, if it can be.
+    fn resize(&self, mut object: Object, size: usize) -> bool {
+        // While it is cut, the object keeps the bytes that both sizes have.
+        let kept = Object { size: size.min(object.size), ..object };
+        self.model.borrow_mut().insert(object.offset, kept);
+        let resized = self.during(0, |pool| resize(pool, &mut object, size));
+        self.model.borrow_mut().insert(object.offset, object);
+        resized
+    }
+
     fn nth(&self, nr: usize) -> Option<Object> {
         let model = self.model.borrow();
         model.values().nth(nr % model.len().max(1)).copied()
@@ -182,9 +192,17 @@ pub(crate) fn random_operations(seed: u64, nr: usize, scrub: Scrub, stride: u64)
                     crashing.free(pool.cpu(cpus[cpu]), object);
                 }
             }
-            75..=94 => {
+            75..=92 => {
                 let Some(object) = crashing.nth(random.below(1 << 20) as usize) else { continue };
                 crashing.free(pool.cpu(cpus[cpu]), object);
+            }
+            93..=94 => {
+                let large = |object: &&Object| pool.cache_for(object.size, 16).is_none();
+                let Some(object) = crashing.model.borrow().values().find(large).copied() else { continue };
+                let size = object.size / 2 + random.below(2 * object.size as u64) as usize;
+                if pool.cache_for(size, 16).is_none() {
+                    crashing.resize(object, size);
+                }
             }
             95..=97 => {
                 crashing.during(0, |pool| pool.release_cpu(pool.cpu(cpus[cpu])));
@@ -243,6 +261,47 @@ fn frees_of_anothers_slots_may_be_cut_anywhere() {
             crashing.alloc(third, 64, mark | 1);
         }
         assert_eq!(crashing.host.nr_taken(), 1, "what was freed was used again");
+    }
+}
+
+/// An object that grows where it is takes units or blocks first, and then says so.
+#[test]
+fn growth_in_place_may_be_cut_anywhere() {
+    for scrub in [Scrub::OnFree, Scrub::AtFreeze] {
+        // | control | block of slabs: units of `run` .. | block | block .. |
+        let crashing = Crashing::new(12, scrub, 1);
+        let pool = &crashing.pool;
+        let cpu = pool.claim_cpu().unwrap();
+        let (unit, block) = (pool.geometry().unit_bytes() as usize, pool.geometry().block_bytes() as usize);
+        let mut sizes = vec![3 * unit];
+        while sizes[sizes.len() - 1] + 3 * unit < block - pool.geometry().header_units() as usize * unit {
+            sizes.push(sizes[sizes.len() - 1] + 2 * unit + 8);
+        }
+        let run = crashing.alloc(cpu, sizes[0], 0x11).unwrap();
+        for &size in &sizes[1..] {
+            assert!(crashing.resize(crashing.nth(0).unwrap(), size), "the units behind it are free: {size}");
+        }
+        assert_eq!(crashing.nth(0).unwrap().offset, run.offset);
+        assert!(!crashing.resize(crashing.nth(0).unwrap(), block), "a run of units stays in its block");
+        crashing.free(cpu, crashing.nth(0).unwrap());
+
+        let huge = crashing.alloc(cpu, block, 0x22).unwrap();
+        for size in [block + 1, 2 * block, 3 * block + 100, 5 * block] {
+            assert!(crashing.resize(crashing.nth(0).unwrap(), size), "the blocks behind it are free: {size}");
+        }
+        assert!(!crashing.resize(crashing.nth(0).unwrap(), block), "it gives no blocks back where it is");
+        assert_eq!(crashing.nth(0).unwrap().offset, huge.offset);
+        let wall = crashing.alloc(cpu, block, 0x33).unwrap();
+        assert!(!crashing.resize(crashing.nth(0).unwrap(), 6 * block), "something is behind it");
+        crashing.free(cpu, wall);
+        assert!(crashing.resize(crashing.nth(0).unwrap(), 6 * block), "nothing is behind it any more");
+        while crashing.nth(0).is_some() {
+            crashing.free(cpu, crashing.nth(0).unwrap());
+        }
+        pool.freeze(true);
+        judge(&crashing.host, &crashing.model.borrow(), 0, check(pool, true));
+        assert_eq!(crashing.host.nr_taken(), 0, "what it grew over was given back");
+        assert!(crashing.cuts.get() > 100, "{} cuts", crashing.cuts.get());
     }
 }
 

@@ -14,6 +14,7 @@ enum Step {
     Alloc { cpu: usize, size: usize },
     Free { cpu: usize, which: usize },
     FreeMany { cpu: usize, from: usize, nr: usize },
+    Resize { which: usize, size: usize },
     EndThread { cpu: usize },
     Abort,
     HandOver,
@@ -29,6 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
         40 => (0..3usize, size()).prop_map(|(cpu, size)| Step::Alloc { cpu, size }),
         25 => (0..3usize, any::<usize>()).prop_map(|(cpu, which)| Step::Free { cpu, which }),
         4 => (0..3usize, any::<usize>(), 1..200usize).prop_map(|(cpu, from, nr)| Step::FreeMany { cpu, from, nr }),
+        6 => (any::<usize>(), 4000usize..400_000).prop_map(|(which, size)| Step::Resize { which, size }),
         2 => (0..3usize).prop_map(|cpu| Step::EndThread { cpu }),
         1 => Just(Step::Abort),
         2 => Just(Step::HandOver),
@@ -59,6 +61,17 @@ fn run(steps: &[Step], scrub: Scrub) {
             Step::FreeMany { cpu, from, nr } => {
                 for _ in 0..nr {
                     free_nth(&pool, cpus[cpu], &mut model, from);
+                }
+            }
+            Step::Resize { which, size } => {
+                let large = |object: &&mut Object| pool.cache_for(object.size, 16).is_none();
+                let nr = model.values_mut().filter(large).count();
+                let Some(object) = model.values_mut().filter(large).nth(which % nr.max(1)) else { continue };
+                // Smaller than a large object is, it would be one of another kind.
+                if pool.cache_for(size, 16).is_none() && resize(&pool, object, size) {
+                    let (from, to) = (object.offset, object.offset + size as u64);
+                    let next = model.range(from + 1..).next();
+                    assert!(next.is_none_or(|(&next, _)| to <= next), "{from:#x} grew over {next:?}");
                 }
             }
             Step::EndThread { cpu } => {

@@ -293,17 +293,22 @@ fn a_large_object_is_resized_where_it_is() {
     for (size, grown, beyond) in [(9000usize, 12_000u64, 13_000u64), (150_000, 190_000, 192_513)] {
         let (host, pool) = new_pool(geometry(), 20, Scrub::AtFreeze);
         let cpu = pool.claim_cpu().unwrap();
+        // | object | room of its own | wall |
         let object = alloc(&pool, cpu, size, 5).unwrap();
-        // SAFETY: the object is ours.
+        let wall = alloc(&pool, cpu, size, 6).unwrap();
+        // SAFETY: the objects are ours.
         unsafe {
             assert!(pool.resize_large(object.offset, grown));
-            assert!(!pool.resize_large(object.offset, beyond + 64_000));
+            assert!(!pool.resize_large(object.offset, beyond), "another object is there");
             assert!(!pool.resize_large(object.offset, 0));
             assert!(!pool.resize_large(object.offset + 16, grown));
+            pool.free_large(wall.offset);
+            assert!(pool.resize_large(object.offset, beyond), "nothing is there any more");
+            assert!(!pool.resize_large(object.offset, u64::MAX));
         }
         pool.freeze(true);
         let tally = check(&pool, true);
-        assert_eq!((tally.live_objects, tally.live_bytes), (1, grown));
+        assert_eq!((tally.live_objects, tally.live_bytes), (1, beyond));
         let pool = restore(&host);
         verify(&pool, object);
         // SAFETY: the object is ours.

@@ -15,6 +15,8 @@ use std::alloc::Layout;
 use std::fmt;
 use std::ptr::NonNull;
 
+use heirloom_slab::size_class::{class_bytes, class_of};
+
 /// The heap could not provide a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocError {
@@ -87,9 +89,26 @@ pub unsafe fn reallocate(ptr: NonNull<u8>, old: Layout, new_size: usize) -> Resu
 }
 
 /// Returns how many bytes the block for `layout` would really hold, which is at least its size.
+#[inline]
 pub fn usable_size(layout: Layout) -> usize {
+    // The smallest classes are the multiples of 16 in every heap, which is known without a look at this one.
+    if layout.size() <= FINE_BYTES && layout.align() <= FINE_STEP {
+        return layout.size().max(1).next_multiple_of(FINE_STEP);
+    }
     backend::usable_size(layout)
 }
+
+/// Up to this size there is a class for each multiple of [`FINE_STEP`].
+const FINE_BYTES: usize = 128;
+const FINE_STEP: usize = 16;
+
+const _: () = {
+    let mut size = 1;
+    while size <= FINE_BYTES {
+        assert!(class_bytes(class_of(size)) == size.next_multiple_of(FINE_STEP));
+        size += 1;
+    }
+};
 
 /// Passes a request on, unless a test has set a limit that it exceeds.
 #[inline]

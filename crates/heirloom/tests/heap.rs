@@ -309,3 +309,57 @@ fn a_foreign_look_agrees_with_the_owner() {
         "{verdict:?}"
     );
 }
+
+/// What was freed stays with the heap for a while, all zeros: a new object finds nothing of it.
+#[test]
+fn freed_blocks_that_stay_are_zero() {
+    let _turn = turn();
+    let heap = Heap::inherit_or_create("spares", Options::new()).unwrap();
+    let _inside = heap.enter();
+    for round in 1..4 {
+        // Runs of several blocks, of one, and of units; a vector that grows from one to another.
+        for len in [9 << 20, 3 << 20, 1 << 20, 200 << 10] {
+            let mut bytes = heirloom::Vec::with_capacity(len);
+            bytes.resize(len, round);
+            let grown: heirloom::Vec<u64> = (0..len as u64 / 8).collect();
+            assert!(grown.iter().enumerate().all(|(i, &value)| value == i as u64));
+        }
+        let layout = Layout::from_size_align(7 << 20, 16).unwrap();
+        let fresh = alloc::allocate_zeroed(layout).unwrap();
+        // SAFETY: allocated above, and initialised with zeros if the heap keeps its word.
+        let whole = unsafe { std::slice::from_raw_parts(fresh.as_ptr(), layout.size()) };
+        assert!(whole.iter().all(|&byte| byte == 0), "round {round}");
+        // SAFETY: allocated above.
+        unsafe { alloc::deallocate(fresh, layout) };
+    }
+}
+
+/// An object of several blocks grows where it is while nothing is behind it, and is inherited as one.
+#[test]
+fn a_run_of_blocks_grows_where_it_is() {
+    let _turn = turn();
+    let scratch = Scratch::new("growth");
+    let options = || Options::new().size_limit(64 << 20).file(&scratch.0);
+    let heap = Heap::inherit_or_create("heap", options()).unwrap();
+    let (three, nine) = (3 << 20, 9 << 20);
+    let layout = |size| Layout::from_size_align(size, 16).unwrap();
+    let block = alloc::allocate(layout(three)).unwrap();
+    // SAFETY: the object is ours, of the layout that is named.
+    let grown = unsafe { alloc::reallocate(block, layout(three), nine) }.unwrap();
+    assert_eq!(grown, block, "nothing is behind it");
+    let wall = alloc::allocate(layout(three)).unwrap();
+    // SAFETY: as above.
+    let moved = unsafe { alloc::reallocate(grown, layout(nine), 2 * nine) }.unwrap();
+    assert_ne!(moved, grown, "something is behind it");
+    // SAFETY: as above.
+    unsafe { alloc::deallocate(wall, layout(three)) };
+    let before = heap.scan().unwrap();
+    assert_eq!((before.live_objects, before.stale_bytes), (1, 0));
+    drop(heap);
+    let heap = Heap::inherit_or_create("heap", options()).unwrap();
+    let after = heap.scan().unwrap();
+    assert_eq!((after.live_objects, after.live_bytes), (1, before.live_bytes));
+    // SAFETY: as above, in the next generation.
+    unsafe { alloc::deallocate(moved, layout(2 * nine)) };
+    assert_eq!(heap.scan().unwrap().live_objects, 0);
+}

@@ -149,6 +149,8 @@ impl<H: Host> Pool<H> {
     pub(super) fn give_block_back(&self, index: usize) {
         let block = &self.arena.blocks()[index];
         let (offset, run) = (block.offset.load(Relaxed), block.run.load(Relaxed));
+        // Free units are all zeros unless they are dirty; what a huge object held is not.
+        let is_clean = block.kind.load(Relaxed) == BLOCK_KIND_SLABS && block.dirty_units.load(Relaxed) == 0;
         block.kind.store(BLOCK_KIND_NONE, Release);
         window();
         for field in
@@ -160,7 +162,12 @@ impl<H: Host> Pool<H> {
         block.caches[1].store(0, Relaxed);
         block.run.store(0, Relaxed);
         window();
-        self.host.give_back(offset, run);
+        if is_clean {
+            let head_bytes = u64::from(self.geometry.header_units()) << self.geometry.unit_shift;
+            self.host.give_back_clean(offset, head_bytes);
+        } else {
+            self.host.give_back(offset, run);
+        }
     }
 
     /// A block's head follows from its entry in the table. A restore trusts the table, by its checksum, and visits no

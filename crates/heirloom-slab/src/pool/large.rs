@@ -1,11 +1,21 @@
 //! Large objects: a run of units of one block, or, larger than a block, a run of blocks with one header.
 //!
+//! ```text
+//! grows, in units     | object | tail || tail | tail | free |       map of free units, tails, then the head's count of units
+//! grows, in blocks    | header | object ....  || next | next |      the host's, the entry's run, then the bytes of both records
+//! ```
+//!
+//! An object grows where it is while what lies behind it is free: nothing is copied, and its pages stay. Each step takes
+//! memory before the object's own record says so. Cut in between, units that no record covers are free again, and blocks
+//! that no entry covers are the host's again; blocks that the entry got and the object did not are room that it may grow into.
+//!
 //! Free units are all zeros always, so a large object is zeroed when it is freed, whatever the pool's [`Scrub`] says.
 //!
 //! [`Scrub`]: super::Scrub
 
 use heirloom_abi::pool::{BLOCK_KIND_HUGE, SLAB_KIND_FREE, SLAB_KIND_LARGE};
 
+use super::blocks::span;
 use super::{OutOfMemory, Pool};
 use crate::host::{Fault, Host};
 use crate::knobs::window;
@@ -89,14 +99,15 @@ impl<H: Host> Pool<H> {
         self.give_units(index, unit, units);
     }
 
-    /// Grows or shrinks a large object within its units; false where it does not fit. New bytes are zero.
+    /// Grows or shrinks a large object where it is; false where it cannot stay: it fits fewer units, or what lies behind it is
+    /// not free. New bytes are zero.
     ///
     /// # Safety
     ///
     /// As [`Pool::free_large`]; a shrinking caller has zeroed the bytes that go.
     #[expect(unsafe_code, reason = "the object is the caller's")]
     pub unsafe fn resize_large(&self, offset: u64, bytes: u64) -> bool {
-        let Some((_, index, slab)) = self.locate_large(offset) else { return false };
+        let Some((at, index, slab)) = self.locate_large(offset) else { return false };
         let block = &self.arena.blocks()[index];
         let huge = block.kind.load(Relaxed) == BLOCK_KIND_HUGE;
         let first = u64::from(slab.head.head_unit.load(Relaxed)) << self.geometry.unit_shift;
@@ -107,14 +118,66 @@ impl<H: Host> Pool<H> {
             let room = u64::from(slab.head.units.load(Relaxed)) << self.geometry.unit_shift;
             (room, room - self.geometry.unit_bytes())
         };
-        if bytes > room || bytes <= least {
+        if bytes <= least {
             return false;
+        }
+        if bytes > room {
+            let grown = if huge {
+                self.extend_run(index, first, bytes)
+            } else {
+                self.extend_units(at, index, &slab, bytes)
+            };
+            if !grown {
+                return false;
+            }
         }
         if huge {
             block.object_bytes.store(bytes, Relaxed);
             window();
         }
         slab.head.object_bytes.store(bytes, Release);
+        true
+    }
+
+    /// Adds units of the same block to an object, up to `bytes`.
+    fn extend_units(&self, at: u64, index: usize, slab: &Slab<'_>, bytes: u64) -> bool {
+        let (unit, units) = (slab.head.head_unit.load(Relaxed), slab.head.units.load(Relaxed));
+        let wanted = bytes.div_ceil(self.geometry.unit_bytes());
+        if wanted > u64::from(self.geometry.units() - unit) {
+            return false;
+        }
+        let (wanted, entry) = (wanted as u32, &self.arena.blocks()[index]);
+        {
+            let _guard = self.lock();
+            let (more, free) = (span(unit + units, wanted - units), entry.free_units.load(Relaxed));
+            if free & more != more {
+                return false;
+            }
+            entry.free_units.store(free & !more, Relaxed);
+        }
+        window();
+        self.clean_units(entry, span(unit + units, wanted - units));
+        self.write_tails(at, unit, wanted);
+        window();
+        // Up to here a search finds tails of nobody, and says that they are free.
+        slab.head.units.store(wanted, Release);
+        window();
+        true
+    }
+
+    /// Adds blocks to the run of a huge object, whose first byte lies at `first` of it, up to `bytes`.
+    fn extend_run(&self, index: usize, first: u64, bytes: u64) -> bool {
+        let wanted = bytes.checked_add(first).map(|all| all.div_ceil(self.geometry.block_bytes()));
+        let Some(wanted) = wanted.and_then(|wanted| u32::try_from(wanted).ok()) else { return false };
+        let _guard = self.lock();
+        let entry = &self.arena.blocks()[index];
+        let (offset, run) = (entry.offset.load(Relaxed), entry.run.load(Relaxed));
+        if !self.host.extend(offset, run, wanted - run) {
+            return false;
+        }
+        window();
+        entry.run.store(wanted, Release);
+        window();
         true
     }
 

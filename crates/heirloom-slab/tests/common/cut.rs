@@ -44,6 +44,20 @@ unsafe impl Host for View {
         Some(offset)
     }
 
+    fn extend(&self, offset: u64, nr: u32, more: u32) -> bool {
+        let at = (offset / self.block) as usize - self.first + nr as usize;
+        let mut taken = self.taken.borrow_mut();
+        let Some(next) = taken.get_mut(at..at + more as usize) else { return false };
+        if next.contains(&true) {
+            return false;
+        }
+        next.fill(true);
+        let from = (self.first + at) * self.block as usize;
+        // SAFETY: as in `take`.
+        unsafe { self.base.as_ptr().add(from).write_bytes(0, more as usize * self.block as usize) };
+        true
+    }
+
     fn give_back(&self, offset: u64, nr: u32) {
         let at = (offset / self.block) as usize - self.first;
         self.taken.borrow_mut()[at..at + nr as usize].fill(false);

@@ -133,6 +133,23 @@ unsafe impl Host for TestHost {
         Some(offset)
     }
 
+    fn extend(&self, offset: u64, nr: u32, more: u32) -> bool {
+        let block = self.0.geometry.block_bytes();
+        let at = (offset / block) as usize - self.0.first + nr as usize;
+        let mut taken = self.0.taken.lock().unwrap();
+        let nr_taken = taken.iter().filter(|&&taken| taken).count();
+        let range = at..at + more as usize;
+        let Some(next) = taken.get_mut(range.clone()) else { return false };
+        if next.contains(&true) || nr_taken + more as usize > *self.0.limit.lock().unwrap() {
+            return false;
+        }
+        next.fill(true);
+        let from = (self.0.first + at) as u64 * block;
+        // SAFETY: the blocks are in the region and nobody's.
+        unsafe { self.0.base.as_ptr().add(from as usize).write_bytes(0, more as usize * block as usize) };
+        true
+    }
+
     fn give_back(&self, offset: u64, nr: u32) {
         let block = self.0.geometry.block_bytes();
         let at = (offset / block) as usize - self.0.first;
@@ -219,6 +236,31 @@ pub(crate) fn free(pool: &Pool<TestHost>, cpu: Cpu<'_>, object: Object) {
             None => pool.free_large(object.offset),
         }
     }
+}
+
+/// Resizes a large object where it is, and marks the bytes that it gained; false where it must have moved.
+pub(crate) fn resize(pool: &Pool<TestHost>, object: &mut Object, size: usize) -> bool {
+    verify(pool, *object);
+    let at = pool.address(object.offset);
+    // SAFETY: the object is ours; what a shrink drops is zeroed, as the caller owes.
+    unsafe {
+        if size < object.size {
+            at.add(size).write_bytes(0, object.size - size);
+        }
+        if !pool.resize_large(object.offset, size as u64) {
+            if size < object.size {
+                at.add(size).write_bytes(object.mark, object.size - size);
+            }
+            return false;
+        }
+        if size > object.size {
+            let fresh = (object.size..size).step_by(STRIDE).all(|i| at.add(i).read() == 0);
+            assert!(fresh, "what an object gains is all zeros: {object:?} to {size}");
+            at.add(object.size).write_bytes(object.mark, size - object.size);
+        }
+    }
+    object.size = size;
+    true
 }
 
 /// Runs every check; nothing may be broken.

@@ -65,6 +65,12 @@ impl Group {
     }
 }
 
+/// Asks the processor for the cache line at `address`, which need not be there.
+#[inline(always)]
+pub(super) fn prefetch(address: *const u8) {
+    lanes::prefetch(address);
+}
+
 /// A set of positions in a group; iterates upwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Matches(u16);
@@ -96,11 +102,19 @@ impl Iterator for Matches {
 
 #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod sse2 {
-    use core::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_set1_epi8};
+    use core::arch::x86_64::{
+        __m128i, _MM_HINT_T0, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_prefetch, _mm_set1_epi8,
+    };
 
     use super::Bytes;
 
     pub(super) type Lanes = __m128i;
+
+    #[inline(always)]
+    pub(super) fn prefetch(address: *const u8) {
+        // SAFETY: a prefetch reads nothing, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
 
     #[inline(always)]
     pub(super) fn load(bytes: &Bytes) -> Lanes {
@@ -129,6 +143,10 @@ mod portable {
 
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
+
+    /// Elsewhere there is no such hint in stable Rust.
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+    pub(super) fn prefetch(_address: *const u8) {}
 
     pub(super) fn load(bytes: &Bytes) -> Lanes {
         let mut halves = bytes.0.chunks_exact(8);

@@ -17,10 +17,12 @@
 //! # Inheriting a map
 //!
 //! The seed and the hash are part of the format. What a key feeds to the hasher is not: it is up to std and to the
-//! key's own crate, which may be another version in the next generation. So the first access in a generation hashes a few
-//! keys from all over the table again. If one of them no longer leads to where it lies, the map rebuilds itself in
+//! key's own crate, which may be another version in the next generation. So the first search of a generation that finds
+//! nothing hashes a few keys from all over the table again. If one of them no longer leads to where it lies, the map rebuilds itself in
 //! place, which needs no memory. A shared map cannot, and compares every key until somebody comes by with `&mut`.
-//! From then on an access pays one comparison of two 32-bit numbers.
+//!
+//! A key that a search finds is the right one, in whatever order the table is. So only a search that finds nothing needs
+//! to know, and compares two 32-bit numbers; a hit costs what it costs elsewhere.
 
 mod entry;
 mod group;
@@ -163,7 +165,7 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     }
 
     /// Finds the value of a key.
-    #[inline]
+    #[inline(always)]
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -172,20 +174,16 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     }
 
     /// Finds a key as it lies in the map, and its value.
-    #[inline]
+    #[inline(always)]
     pub fn get_key_value<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
         K: Borrow<Q>,
     {
-        if self.is_empty() {
-            return None;
+        match self.table.get(self.seed.hash(key), |pair| pair.key.borrow() == key) {
+            Some(pair) => Some((&pair.key, &pair.value)),
+            None if self.probed.load(Relaxed) == generation::current() => None,
+            None => self.look_again(key),
         }
-        let pair = if self.is_in_order() {
-            self.table.get(self.seed.hash(key), |pair| pair.key.borrow() == key)?
-        } else {
-            self.find_anywhere(key)?
-        };
-        Some((&pair.key, &pair.value))
     }
 
     /// Finds the value of a key.
@@ -194,12 +192,11 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if self.is_empty() {
-            return None;
+        match self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key) {
+            Some(index) => Some(&mut self.table.occupied(index).into_mut().value),
+            None if self.is_settled() => None,
+            None => self.settle_and(|map| map.get_mut(key)),
         }
-        self.settle();
-        let pair = self.table.get_mut(self.seed.hash(key), |pair| pair.key.borrow() == key)?;
-        Some(&mut pair.value)
     }
 
     /// Returns whether the map holds a key.
@@ -229,16 +226,19 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     /// who wants to keep them calls [`try_reserve`](Self::try_reserve) first.
     #[inline]
     pub fn try_insert(&mut self, key: K, value: V) -> Result<Option<V>, AllocError> {
-        self.prepare()?;
+        if !self.table.has_block() {
+            return self.make_table_and(|map| map.try_insert(key, value));
+        }
         let hash = self.seed.hash(&key);
         match self.table.place(hash, |pair| pair.key == key) {
             Place::Found(index) => {
                 Ok(Some(std::mem::replace(&mut self.table.occupied(index).into_mut().value, value)))
             }
-            Place::Vacant(index) => {
+            Place::Vacant(index) if self.is_settled() => {
                 self.fill(index, hash, Pair { key, value })?;
                 Ok(None)
             }
+            Place::Vacant(_) => self.settle_and(|map| map.try_insert(key, value)),
         }
     }
 
@@ -269,11 +269,16 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     /// [`AllocError`] if the map has no table yet and the heap is full.
     #[inline]
     pub fn try_entry(&mut self, key: K) -> Result<Entry<'_, K, V>, AllocError> {
-        self.prepare()?;
+        if !self.table.has_block() {
+            return self.make_table_and(|map| map.try_entry(key));
+        }
         let hash = self.seed.hash(&key);
         Ok(match self.table.place(hash, |pair| pair.key == key) {
             Place::Found(index) => Entry::Occupied(OccupiedEntry { pair: self.table.occupied(index) }),
-            Place::Vacant(index) => Entry::Vacant(VacantEntry { map: self, index, hash, key }),
+            Place::Vacant(index) if self.is_settled() => {
+                Entry::Vacant(VacantEntry { map: self, index, hash, key })
+            }
+            Place::Vacant(_) => return self.settle_and(|map| map.try_entry(key)),
         })
     }
 
@@ -292,13 +297,14 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if self.is_empty() {
-            return None;
+        match self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key) {
+            Some(index) => {
+                let Pair { key, value } = self.table.occupied(index).remove();
+                Some((key, value))
+            }
+            None if self.is_settled() => None,
+            None => self.settle_and(|map| map.remove_entry(key)),
         }
-        self.settle();
-        let index = self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key)?;
-        let Pair { key, value } = self.table.occupied(index).remove();
-        Some((key, value))
     }
 
     /// Clones the map, under the same seed.
@@ -318,36 +324,58 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
 
     /// Fills a vacant bucket on the walk of `hash`, or another one if the table must grow first.
     #[inline(always)]
-    fn fill(&mut self, mut index: usize, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
+    fn fill(&mut self, index: usize, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
         if !self.table.may_fill(index) {
-            self.grow(1)?;
-            index = self.table.vacant(hash);
+            return self.grow_and_fill(hash, pair);
         }
         Ok(&mut self.table.fill(index, hash, pair).value)
     }
 
-    /// Sees to it that there is a table, and that it is in order.
-    #[inline(always)]
-    fn prepare(&mut self) -> Result<(), AllocError> {
-        if !self.table.has_block() {
-            self.grow(1)?;
-        }
-        self.settle();
-        Ok(())
-    }
-
-    /// Sees to it that the table is in order.
-    #[inline(always)]
-    fn settle(&mut self) {
-        if *self.probed.get_mut() != generation::current() {
-            self.prove_or_rebuild();
-        }
+    #[cold]
+    #[inline(never)]
+    fn grow_and_fill(&mut self, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
+        self.grow(1)?;
+        let index = self.table.vacant(hash);
+        Ok(&mut self.table.fill(index, hash, pair).value)
     }
 
     /// Returns whether the table is known to be in order.
     #[inline(always)]
-    fn is_in_order(&self) -> bool {
-        self.probed.load(Relaxed) == generation::current() || self.prove()
+    fn is_settled(&mut self) -> bool {
+        *self.probed.get_mut() == generation::current()
+    }
+
+    /// Sees to it that the table is in order. What comes then is called from here, once a generation, so that the usual way calls
+    /// nobody and saves no registers.
+    #[cold]
+    #[inline(never)]
+    fn settle_and<'a, T>(&'a mut self, then: impl FnOnce(&'a mut Self) -> T) -> T {
+        self.prove_or_rebuild();
+        then(self)
+    }
+
+    /// Makes the first table.
+    #[cold]
+    #[inline(never)]
+    fn make_table_and<'a, T>(
+        &'a mut self,
+        then: impl FnOnce(&'a mut Self) -> Result<T, AllocError>,
+    ) -> Result<T, AllocError> {
+        self.grow(1)?;
+        then(self)
+    }
+
+    /// What a search did not find, in a shared map that is not known to be in order, may still be there.
+    #[cold]
+    #[inline(never)]
+    fn look_again<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        if self.prove() {
+            return None;
+        }
+        self.find_anywhere(key).map(|pair| (&pair.key, &pair.value))
     }
 
     /// Hashes a few keys again, and notes the generation if they lie where they should.
@@ -367,8 +395,6 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
         in_order
     }
 
-    #[cold]
-    #[inline(never)]
     fn prove_or_rebuild(&mut self) {
         if !self.prove() {
             self.rebuild();

@@ -30,7 +30,7 @@ impl Seed {
     }
 
     /// Hashes a key.
-    #[inline(always)]
+    #[inline]
     pub(super) fn hash<Q: Hash + ?Sized>(self, key: &Q) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
         key.hash(&mut hasher);

@@ -24,7 +24,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use super::group::{Bytes, DELETED, EMPTY, Group, Matches, PADDING, WIDTH};
+use super::group::{self, Bytes, DELETED, EMPTY, Group, Matches, PADDING, WIDTH};
 use crate::alloc::{self, AllocError};
 
 /// Buckets and their control bytes.
@@ -108,14 +108,6 @@ impl<T> Table<T> {
         Some(unsafe { &*self.bucket(index) })
     }
 
-    /// Finds a value.
-    #[inline(always)]
-    pub(super) fn get_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
-        let index = self.find(hash, eq)?;
-        // SAFETY: the bucket is full, and borrowed with the table.
-        Some(unsafe { &mut *self.bucket(index) })
-    }
-
     /// Finds the bucket of a value.
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<usize> {
@@ -124,6 +116,7 @@ impl<T> Table<T> {
         }
         let tag = tag(hash);
         let mut walk = Walk::new(hash, self.mask());
+        self.expect(walk.position);
         loop {
             let group = self.group(walk.position);
             for offset in group.tagged(tag) {
@@ -145,6 +138,7 @@ impl<T> Table<T> {
         assert!(self.has_block(), "a place is looked for in a table with a block");
         let tag = tag(hash);
         let mut walk = Walk::new(hash, self.mask());
+        self.expect(walk.position);
         let mut vacant = None;
         loop {
             let group = self.group(walk.position);
@@ -358,6 +352,14 @@ impl<T> Table<T> {
     #[inline(always)]
     pub(super) fn bucket(&self, index: usize) -> *mut T {
         self.control.cast::<T>().wrapping_sub(index + 1)
+    }
+
+    /// Asks the processor for the buckets of the group at `position` while its control bytes are still on their way.
+    ///
+    /// In a large table both miss, and each has to look its page up first: side by side that takes half as long.
+    #[inline(always)]
+    fn expect(&self, position: usize) {
+        group::prefetch(self.bucket(position + WIDTH / 2).cast());
     }
 
     /// Loads the group that starts at bucket `position`, a multiple of its width.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heirloom_abi::heap::HeaderError;
 
-use super::{Heap, Shut, open, roots};
+use super::{Heap, Shut, open, roots, spares};
 use crate::backing::Backing;
 use crate::channel::{self, Channel, ChannelOptions, HandOverError, Incumbent};
 use crate::command::Command;
@@ -37,7 +37,12 @@ impl Heap {
             return Err(HandOverError::Door { threads: 1, waited: Duration::ZERO });
         }
         self.check_candidate(&command)?;
-        channel::hand_over(self, &command, channel, &ChannelOptions::default())?.exit()
+        // Before anybody waits: it takes its time, and what is freed from now on goes at once.
+        spares::keep(self.hall.pool(), 0);
+        self.hall.pool().trim();
+        let outcome = channel::hand_over(self, &command, channel, &ChannelOptions::default());
+        spares::keep(self.hall.pool(), self.options.spare_memory);
+        outcome?.exit()
     }
 
     /// Asks a candidate whether it can inherit this heap as it is now, without handing it over.
@@ -75,6 +80,7 @@ impl Heap {
         drop(live);
         let state = open::running(&self.backing, self.generation)?;
         self.backing.write_state(&state)?;
+        spares::keep(self.hall.pool(), self.options.spare_memory);
         *closing = false;
         self.hall.reopen();
         Ok(())

@@ -1,7 +1,8 @@
 //! The pool's host: blocks of the heap's file, and the map that says which of them are preserved.
 //!
 //! A block is taken at the lowest free place, the file grows as far as needed, and the block is marked in the
-//! preserved-memory map before the pool knows of it. Given back, it is unmarked and its pages go back to the system.
+//! preserved-memory map before the pool knows of it. Given back, it is unmarked; its pages stay for a while, as spares, or
+//! go back to the system.
 #![expect(unsafe_code, reason = "implements the host's promise over the mapped file")]
 
 use std::ptr::NonNull;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use heirloom_slab::{Fault, Host};
 
 use super::map_pages::PreservedMap;
+use super::spares::Spares;
 use crate::backing::Backing;
 
 /// Blocks of a file.
@@ -31,6 +33,7 @@ struct State {
     nr_blocks: u64,
     /// No block below this one is free.
     lowest: u64,
+    spares: Spares,
     map: PreservedMap,
 }
 
@@ -39,7 +42,8 @@ impl BlockHost {
     pub(crate) fn new(backing: Arc<Backing>, block_shift: u32, first_block: u64, map: PreservedMap) -> Self {
         let nr_blocks = (backing.reserved() - first_block) >> block_shift;
         let taken = vec![0; nr_blocks.div_ceil(64) as usize];
-        let state = Mutex::new(State { taken, nr_blocks, lowest: 0, map });
+        let spares = Spares::new(nr_blocks);
+        let state = Mutex::new(State { taken, nr_blocks, lowest: 0, spares, map });
         let (nr_faults, prefault) = (AtomicU64::new(0), AtomicBool::new(false));
         Self { backing, block_shift, first_block, state, nr_faults, prefault }
     }
@@ -76,6 +80,16 @@ impl BlockHost {
         }
     }
 
+    /// Lets pages of up to `bytes` of free blocks stay; those beyond go to the system. None ever stay in a file with a name,
+    /// whose file system is shared with others. A file that is handed over holds what the pool has, and nothing else: call
+    /// this with 0 first.
+    pub(crate) fn keep_spares(&self, bytes: u64) {
+        let most = if self.backing.has_name() { 0 } else { bytes >> self.block_shift };
+        self.state().spares.keep(most, |index| {
+            self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
+        });
+    }
+
     /// Pages of the map.
     pub(crate) fn nr_map_pages(&self) -> u64 {
         self.state().map.nr_pages()
@@ -83,6 +97,63 @@ impl BlockHost {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes `nr` blocks from `start` on, which are free: their offset. The file grows over them, and they are marked.
+    fn claim(&self, state: &mut State, start: u64, nr: u64) -> Option<u64> {
+        let offset = self.first_block + (start << self.block_shift);
+        let end = offset + (nr << self.block_shift);
+        if end > self.backing.len() && self.backing.grow_to(end).is_err() {
+            return None;
+        }
+        // A block at a time: a signal cuts the call, and it starts again.
+        for i in 0..nr {
+            let block = offset + (i << self.block_shift);
+            if self.backing.provide(block, 1 << self.block_shift).is_err() {
+                self.backing.punch(offset, (i + 1) << self.block_shift);
+                return None;
+            }
+        }
+        for i in 0..nr {
+            if !state.map.mark(offset + (i << self.block_shift)) {
+                for done in 0..i {
+                    state.map.unmark(offset + (done << self.block_shift));
+                }
+                return None;
+            }
+        }
+        for i in 0..nr {
+            state.set(start + i, true);
+        }
+        if start == state.lowest {
+            state.lowest = start + nr;
+        }
+        state.spares.remove(start, nr);
+        Some(offset)
+    }
+
+    /// Gets the memory of blocks that were just taken, where that is wanted.
+    fn fault_in(&self, offset: u64, nr: u64) {
+        if self.prefault.load(Relaxed) {
+            self.backing.populate(offset, nr << self.block_shift, true);
+        }
+    }
+
+    /// Takes blocks back of which the first `used` bytes may be other than zero.
+    fn take_back(&self, offset: u64, nr: u64, used: u64) {
+        let Some(index) = self.index_of(offset) else { return };
+        let mut state = self.state();
+        if state.spares.have_room(nr) {
+            self.backing.zero(offset, used);
+            state.spares.add(index, nr);
+        } else {
+            self.backing.punch(offset, nr << self.block_shift);
+        }
+        for i in 0..nr {
+            state.map.unmark(offset + (i << self.block_shift));
+            state.set(index + i, false);
+        }
+        state.lowest = state.lowest.min(index);
     }
 
     fn index_of(&self, offset: u64) -> Option<u64> {
@@ -119,7 +190,7 @@ impl State {
 }
 
 // SAFETY: the backing stays mapped for as long as this lives; a block is taken once until it is given back, and its
-// pages are new ones (all zeros) after they were punched out.
+// pages are all zeros: new ones after they were punched out, or spares.
 unsafe impl Host for BlockHost {
     fn base(&self) -> NonNull<u8> {
         self.backing.base()
@@ -128,38 +199,23 @@ unsafe impl Host for BlockHost {
     fn take(&self, nr: u32) -> Option<u64> {
         let mut state = self.state();
         let start = state.find(nr.into())?;
-        let offset = self.first_block + (start << self.block_shift);
-        let end = offset + (u64::from(nr) << self.block_shift);
-        if end > self.backing.len() && self.backing.grow_to(end).is_err() {
-            return None;
-        }
-        // A block at a time: a signal cuts the call, and it starts again.
-        for i in 0..u64::from(nr) {
-            let block = offset + (i << self.block_shift);
-            if self.backing.provide(block, 1 << self.block_shift).is_err() {
-                self.backing.punch(offset, (i + 1) << self.block_shift);
-                return None;
-            }
-        }
-        for i in 0..u64::from(nr) {
-            if !state.map.mark(offset + (i << self.block_shift)) {
-                for done in 0..i {
-                    state.map.unmark(offset + (done << self.block_shift));
-                }
-                return None;
-            }
-        }
-        for i in 0..u64::from(nr) {
-            state.set(start + i, true);
-        }
-        if start == state.lowest {
-            state.lowest = start + u64::from(nr);
-        }
+        let offset = self.claim(&mut state, start, nr.into())?;
         drop(state);
-        if self.prefault.load(Relaxed) {
-            self.backing.populate(offset, u64::from(nr) << self.block_shift, true);
-        }
+        self.fault_in(offset, nr.into());
         Some(offset)
+    }
+
+    fn extend(&self, offset: u64, nr: u32, more: u32) -> bool {
+        let Some(index) = self.index_of(offset) else { return false };
+        let (start, more) = (index + u64::from(nr), u64::from(more));
+        let mut state = self.state();
+        let is_free = start + more <= state.nr_blocks && !(start..start + more).any(|at| state.is_taken(at));
+        let Some(offset) = is_free.then(|| self.claim(&mut state, start, more)).flatten() else {
+            return false;
+        };
+        drop(state);
+        self.fault_in(offset, more);
+        true
     }
 
     fn provide(&self, offset: u64, len: u64) -> bool {
@@ -167,14 +223,11 @@ unsafe impl Host for BlockHost {
     }
 
     fn give_back(&self, offset: u64, nr: u32) {
-        let Some(index) = self.index_of(offset) else { return };
-        let mut state = self.state();
-        self.backing.punch(offset, u64::from(nr) << self.block_shift);
-        for i in 0..u64::from(nr) {
-            state.map.unmark(offset + (i << self.block_shift));
-            state.set(index + i, false);
-        }
-        state.lowest = state.lowest.min(index);
+        self.take_back(offset, nr.into(), u64::from(nr) << self.block_shift);
+    }
+
+    fn give_back_clean(&self, offset: u64, head_bytes: u64) {
+        self.take_back(offset, 1, head_bytes);
     }
 
     fn adopt(&self, offset: u64, nr: u32) -> bool {

@@ -26,6 +26,7 @@ mod map_pages;
 mod open;
 mod options;
 pub(crate) mod roots;
+mod spares;
 mod stats;
 pub(crate) mod tree;
 
@@ -199,6 +200,8 @@ impl Heap {
     pub fn trim(&self) {
         if let Some(_inside) = door::enter_guard() {
             self.hall.pool().trim();
+            spares::keep(self.hall.pool(), 0);
+            spares::keep(self.hall.pool(), self.options.spare_memory);
         }
     }
 
@@ -257,6 +260,7 @@ impl Heap {
 
     /// Freezes the pool and writes that it is; the door is closed.
     fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
+        self.hall.pool().host().keep_spares(0);
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
         state.phase = Phase::Frozen;

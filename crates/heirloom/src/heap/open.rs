@@ -24,7 +24,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, roots, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
 use crate::backing::{self, Backing, BackingError};
 use crate::channel::{self, Incoming};
 use crate::note::Candidate;
@@ -339,9 +339,7 @@ fn open(
     restore_us: u64,
 ) -> Result<Heap, HeapError> {
     pool.host().set_prefault(options.prefault);
-    pool.set_spare_blocks(
-        (options.spare_memory >> layout.geometry.block_shift).try_into().unwrap_or(u32::MAX),
-    );
+    spares::keep(&pool, options.spare_memory);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = std::boxed::Box::new(Hall::new(pool)).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);

@@ -47,6 +47,7 @@ impl String {
     /// # Panics
     ///
     /// If the heap is full.
+    #[inline]
     pub fn with_capacity(capacity: usize) -> Self {
         Self { bytes: Vec::with_capacity(capacity) }
     }
@@ -56,6 +57,7 @@ impl String {
     /// # Errors
     ///
     /// [`AllocError`] if the heap is full.
+    #[inline]
     pub fn try_with_capacity(capacity: usize) -> Result<Self, AllocError> {
         Ok(Self { bytes: Vec::try_with_capacity(capacity)? })
     }
@@ -65,6 +67,7 @@ impl String {
     /// # Errors
     ///
     /// [`AllocError`] if the heap is full.
+    #[inline]
     pub fn try_from_str(text: &str) -> Result<Self, AllocError> {
         let mut string = Self::try_with_capacity(text.len())?;
         string.try_push_str(text)?;
@@ -164,6 +167,10 @@ impl String {
     /// [`AllocError`] if the heap is full; the string is then unchanged.
     #[inline]
     pub fn try_push(&mut self, character: char) -> Result<(), AllocError> {
+        if character.is_ascii() {
+            // INVARIANT: an ASCII character is a byte of its own.
+            return self.bytes.try_push(character as u8);
+        }
         self.try_push_str(character.encode_utf8(&mut [0; 4]))
     }
 

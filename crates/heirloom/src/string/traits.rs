@@ -60,6 +60,7 @@ impl Borrow<str> for String {
 }
 
 impl Clone for String {
+    #[inline]
     fn clone(&self) -> Self {
         Self::from(self.as_str())
     }
@@ -96,6 +97,7 @@ impl fmt::Write for String {
 }
 
 impl From<&str> for String {
+    #[inline]
     fn from(text: &str) -> Self {
         or_panic(Self::try_from_str(text))
     }

@@ -17,7 +17,7 @@ mod drain;
 mod into_iter;
 mod traits;
 
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::{Bound, Range, RangeBounds};
 use std::{ptr, slice};
 
@@ -446,8 +446,12 @@ impl<T> Vec<T> {
     /// [`AllocError`] if the heap is full; the vector then holds what came before.
     pub fn try_extend(&mut self, iter: impl IntoIterator<Item = T>) -> Result<(), AllocError> {
         let mut iter = iter.into_iter();
-        let (hint, _) = iter.size_hint();
-        self.try_reserve(hint)?;
+        let (least, most) = iter.size_hint();
+        self.try_reserve(least)?;
+        if most == Some(least) {
+            self.fill(least, iter);
+            return Ok(());
+        }
         while let Some(value) = iter.next() {
             if self.len() == self.capacity() {
                 self.try_reserve(iter.size_hint().0.saturating_add(1))?;
@@ -456,6 +460,35 @@ impl<T> Vec<T> {
             unsafe { self.push_within(value) };
         }
         Ok(())
+    }
+
+    /// Appends up to `nr` values of an iterator that says that it has exactly so many. There is room for them.
+    ///
+    /// Room and iterator walk side by side: nothing else is compared for each value, so that plain values are copied many at a
+    /// time. An iterator that has more than it said loses the rest.
+    #[inline(always)]
+    fn fill(&mut self, nr: usize, iter: impl Iterator<Item = T>) {
+        /// Counts what was written even if the iterator panics.
+        struct Counted<'a> {
+            place: &'a mut u64,
+            len: u64,
+        }
+        impl Drop for Counted<'_> {
+            #[inline(always)]
+            fn drop(&mut self) {
+                *self.place = self.len;
+            }
+        }
+        let (len, capacity) = (self.len(), self.capacity());
+        assert!(nr <= capacity - len, "room was reserved for the values");
+        // SAFETY: the places behind the live values are within the block, which has room for `capacity`; none of them is live.
+        let room =
+            unsafe { slice::from_raw_parts_mut(self.as_mut_ptr().add(len).cast::<MaybeUninit<T>>(), nr) };
+        let mut counted = Counted { len: len as u64, place: &mut self.len };
+        room.iter_mut().zip(iter).for_each(|(place, value)| {
+            place.write(value);
+            counted.len += 1;
+        });
     }
 
     /// Appends a value for which there is room.
@@ -503,6 +536,7 @@ impl<T: Clone> Vec<T> {
     /// # Panics
     ///
     /// If the heap is full.
+    #[inline]
     pub fn extend_from_slice(&mut self, values: &[T]) {
         or_panic(self.try_extend_from_slice(values));
     }
@@ -512,12 +546,10 @@ impl<T: Clone> Vec<T> {
     /// # Errors
     ///
     /// [`AllocError`] if the heap is full; the vector is then unchanged.
+    #[inline]
     pub fn try_extend_from_slice(&mut self, values: &[T]) -> Result<(), AllocError> {
         self.try_reserve(values.len())?;
-        for value in values {
-            // SAFETY: there is room for all of `values`.
-            unsafe { self.push_within(value.clone()) };
-        }
+        self.fill(values.len(), values.iter().cloned());
         Ok(())
     }
 

@@ -1,0 +1,96 @@
+//! Blocks that the pool gave back and whose pages stay for a while: all zeros, so that whoever takes them next gets what a
+//! new page is, without the fault.
+//!
+//! ```text
+//! given back --zeroed where its pages are--> spare --taken--> the pool's
+//!     |                                        |
+//!     +---- enough are kept ---> punched <-----+ a hand-over begins, the heap closes or is trimmed
+//! ```
+//!
+//! The pool keeps empty blocks itself; what comes here is mostly runs of blocks, each a large object until now. A page of shared
+//! memory costs about 3 us to get and 0.6 us to give back, and 0.4 us to zero. Spares are nobody's: they are not marked in
+//! the preserved map, and a recovery punches them with all else that no pool has.
+
+use heirloom_slab::Pool;
+
+use super::host::BlockHost;
+
+/// Lets the pool and its host keep `bytes` that nothing is in, half of it each.
+pub(super) fn keep(pool: &Pool<BlockHost>, bytes: u64) {
+    let blocks = (bytes / 2) >> pool.geometry().block_shift;
+    pool.set_spare_blocks(blocks.try_into().unwrap_or(u32::MAX));
+    pool.host().keep_spares(bytes / 2);
+}
+
+/// Which free blocks have pages.
+pub(super) struct Spares {
+    /// One bit a block.
+    bits: Vec<u64>,
+    nr: u64,
+    /// So many may be kept.
+    most: u64,
+}
+
+impl Spares {
+    /// None of `nr_blocks`, and none are to be kept.
+    pub(super) fn new(nr_blocks: u64) -> Self {
+        Self { bits: vec![0; nr_blocks.div_ceil(64) as usize], nr: 0, most: 0 }
+    }
+
+    /// Keeps up to `most` from now on, and calls `drop` with each that is one too many.
+    pub(super) fn keep(&mut self, most: u64, mut drop: impl FnMut(u64)) {
+        self.most = most;
+        for (nth, word) in self.bits.iter_mut().enumerate() {
+            while *word != 0 && self.nr > most {
+                drop(nth as u64 * 64 + u64::from(word.trailing_zeros()));
+                *word &= *word - 1;
+                self.nr -= 1;
+            }
+        }
+    }
+
+    /// Whether `nr` more may be kept.
+    pub(super) fn have_room(&self, nr: u64) -> bool {
+        self.nr + nr <= self.most
+    }
+
+    /// Keeps blocks, whose bytes are all zero.
+    pub(super) fn add(&mut self, start: u64, nr: u64) {
+        for index in start..start + nr {
+            self.bits[(index / 64) as usize] |= 1 << (index % 64);
+        }
+        self.nr += nr;
+    }
+
+    /// Forgets those of these blocks that it has: they are taken.
+    pub(super) fn remove(&mut self, start: u64, nr: u64) {
+        for index in start..start + nr {
+            let (word, bit) = (&mut self.bits[(index / 64) as usize], 1 << (index % 64));
+            self.nr -= u64::from(*word & bit != 0);
+            *word &= !bit;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_are_kept_and_no_more() {
+        let mut spares = Spares::new(1000);
+        assert!(!spares.have_room(1));
+        spares.keep(32, |_| ());
+        assert!(spares.have_room(32) && !spares.have_room(33));
+        spares.add(60, 10);
+        assert!(spares.have_room(22) && !spares.have_room(23));
+        spares.remove(65, 20);
+        assert!(spares.have_room(27) && !spares.have_room(28));
+        let mut gone = Vec::new();
+        spares.keep(2, |index| gone.push(index));
+        assert_eq!(gone, [60, 61, 62]);
+        spares.keep(0, |index| gone.push(index));
+        assert_eq!(gone, [60, 61, 62, 63, 64]);
+        assert!(!spares.have_room(1));
+    }
+}
