@@ -261,6 +261,18 @@ impl Backing {
         }
     }
 
+    /// Puts the pages of a range into this process's tables, as far as the file reaches and as it is worth while. Changes no byte.
+    pub(crate) fn populate(&self, offset: u64, len: u64) {
+        /// Some thousand blocks' entries in the table; what takes longer than the faults that it saves is left to them.
+        const MOST: u64 = 4 << 20;
+        let start = offset & !(u64::from(sys::page_bytes()) - 1);
+        let end = offset.saturating_add(len).min(self.len()).min(start.saturating_add(MOST));
+        if start < end {
+            // SAFETY: the mapping is `map`'s, and the range inside the file, so inside the mapping.
+            unsafe { sys::populate(self.base, start, end - start) };
+        }
+    }
+
     /// Copies the header out of the mapping and validates it.
     pub(crate) fn read_header(&self) -> Result<Header, HeaderError> {
         let len = sys::file_facts(self.fd()).map_or(0, |facts| facts.len);

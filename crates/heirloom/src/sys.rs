@@ -168,6 +168,20 @@ pub(crate) fn advise_huge(base: NonNull<u8>, bytes: u64) -> bool {
     advised.is_ok() && !policy.contains("[never]") && !policy.contains("[deny]") && !policy.is_empty()
 }
 
+/// Puts pages of a shared mapping into this process's tables at once, ready to be written, where a fault each would do so one by
+/// one. Their bytes stay as they are. Nothing depends on it: where the system does not know the advice, the faults come.
+///
+/// # Safety
+///
+/// - `base` is that of a mapping from [`map_shared_at`], and the range is inside it.
+pub(crate) unsafe fn populate(base: NonNull<u8>, offset: u64, bytes: u64) {
+    // SAFETY: the range is mapped, by the contract above, and the advice changes no byte.
+    let _ = unsafe {
+        let start = base.as_ptr().add(offset as usize);
+        rustix::mm::madvise(start.cast(), bytes as usize, Advice::LinuxPopulateWrite)
+    };
+}
+
 /// Draws a base address at random: 47 bits, on a multiple of 1 GiB, between the places where programs, their
 /// heaps and their libraries are mapped.
 pub(crate) fn random_base() -> io::Result<u64> {
@@ -220,6 +234,17 @@ pub(crate) fn pid() -> u32 {
 /// The parent's process id; 0 where it is in another pid namespace.
 pub(crate) fn parent_pid() -> u32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().cast_unsigned())
+}
+
+/// When this process was started. It does not change, and asking takes a good part of a hand-over: only the first call does.
+pub(crate) fn own_start_ticks() -> u64 {
+    static KNOWN: std::sync::Mutex<(u32, u64)> = std::sync::Mutex::new((0, 0));
+    let mut known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // A child that was forked is another process.
+    if known.0 != pid() {
+        *known = (pid(), start_ticks(pid()).unwrap_or(0));
+    }
+    known.1
 }
 
 /// When a process was started, in clock ticks since boot: with the pid, it names one process only.
@@ -667,11 +692,25 @@ pub(crate) unsafe fn inherit_fd(number: RawFd) -> io::Result<OwnedFd> {
 
 /// Removes a variable from the environment, if no other thread can be reading it.
 pub(crate) fn remove_env_if_alone(name: &str) {
-    let is_alone = fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-    if is_alone {
+    if is_alone() {
         // SAFETY: this is the only thread, so nobody reads or writes the environment meanwhile.
         unsafe { std::env::remove_var(name) };
     }
+}
+
+/// True where this is the only thread of its process.
+fn is_alone() -> bool {
+    // To stop sharing what nobody else shares does nothing; where somebody does, it is refused as invalid. Listing the threads says
+    // the same, and takes ten times as long.
+    // SAFETY: the call takes flags only, and with this one changes nothing.
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
+        return true;
+    }
+    if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+        return false;
+    }
+    // A container may forbid the call altogether.
+    fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Channel;
 use super::error::IncomingError;
 use super::message::{Message, Received};
 use super::ticket::{Ticket, VARIABLE};
+use super::{Channel, LOOK_AGAIN};
 use crate::sys::{self, Image};
 
 /// Holds the process id of a program that has started itself again for the sake of an address.
@@ -111,7 +111,8 @@ impl Incoming {
         if Message::Ready.send(socket.as_fd(), self.ticket.heap).is_err() {
             return Err(self.why_closed());
         }
-        let deadline = Instant::now() + timeout;
+        let began = Instant::now();
+        let deadline = began + timeout;
         loop {
             let received = Message::receive(socket.as_fd(), self.ticket.heap)
                 .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
@@ -127,6 +128,7 @@ impl Incoming {
                 Received::Nothing if Instant::now() >= deadline => {
                     return Err(IncomingError::TimedOut { waited: timeout });
                 }
+                Received::Nothing if began.elapsed() < LOOK_AGAIN => std::thread::yield_now(),
                 Received::Nothing => sys::wait_readable(&[socket.as_fd()], Some(deadline))
                     .map_err(|source| IncomingError::System { step: "wait for the predecessor", source })
                     .map(|_| ())?,
@@ -149,16 +151,8 @@ impl Incoming {
                 if is_called_off { Err(IncomingError::CalledOff) } else { Ok(()) }
             }
             (_, release) => {
-                let helper = self.ticket.helper;
-                release.as_ref().inspect(|release| sys::release_holder(release));
-                drop(release);
-                if helper != 0 {
-                    // It takes the old memory apart first, which is what this process must not wait for. If there is
-                    // no thread to be had, a zombie stays, no more.
-                    let _ = std::thread::Builder::new()
-                        .name("heirloom-reap".to_owned())
-                        .stack_size(64 << 10)
-                        .spawn(move || sys::reap_holder(helper));
+                if self.ticket.helper != 0 {
+                    let_go(self.ticket.helper, release);
                 }
                 Ok(())
             }
@@ -193,6 +187,19 @@ impl Incoming {
             IncomingError::PredecessorGone
         }
     }
+}
+
+/// Lets the memory holder go and collects it, beside this process: it takes the old memory apart first, and to wake it up is a
+/// matter of microseconds already, which this process's first answer must not wait for.
+fn let_go(holder: u32, release: Option<OwnedFd>) {
+    let reap = move || {
+        release.as_ref().inspect(|release| sys::release_holder(release));
+        drop(release);
+        sys::reap_holder(holder);
+    };
+    // If there is no thread to be had, the closure is dropped with the pipe, which lets the holder go as well: a zombie stays,
+    // no more.
+    let _ = std::thread::Builder::new().name("heirloom-reap".to_owned()).stack_size(64 << 10).spawn(reap);
 }
 
 /// Starts this very program once more in the same process, because something was mapped where the heap has to be:
