@@ -11,6 +11,7 @@
 //! spread; the contestants take turns within a round, so that what disturbs the machine disturbs all of them.
 
 mod alloc;
+mod handover;
 mod output;
 mod statistics;
 
@@ -38,6 +39,8 @@ struct Cli {
 enum Bench {
     /// alloc and free: pairs, batches, random replacement, cross-thread frees, growth, zeroed memory
     Alloc(alloc::Args),
+    /// Handing objects over: freeze, blackout, first read, everything read, memory at the peak
+    Handover(handover::Args),
     /// One allocator's process; started by `alloc`
     #[command(hide = true)]
     AllocWorker(alloc::WorkerArgs),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let output = Output::new(cli.json);
     let outcome = match cli.bench {
         Bench::Alloc(args) => alloc::run(&args, &output),
+        Bench::Handover(args) => handover::run(&args, &output),
         Bench::AllocWorker(args) => alloc::run_worker(&args),
     };
     match outcome {
