@@ -700,22 +700,38 @@ pub(crate) fn remove_env_if_alone(name: &str) {
 
 /// True where this is the only thread of its process.
 fn is_alone() -> bool {
-    // To stop sharing what nobody else shares does nothing; where somebody does, it is refused as invalid. Listing the threads says
-    // the same, and takes ten times as long.
-    // SAFETY: the call takes flags only, and with this one changes nothing.
-    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
-        return true;
+    const TASKS: &str = "/proc/self/task";
+    // Each thread has a directory there, and each directory is a link to the one it stands in, which has two of its own. Listing
+    // them says the same, and takes ten times as long.
+    match rustix::fs::stat(TASKS) {
+        Ok(stat) if stat.st_nlink > 2 => stat.st_nlink == 3,
+        _ => fs::read_dir(TASKS).is_ok_and(|tasks| tasks.count() == 1),
     }
-    if io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
-        return false;
-    }
-    // A container may forbid the call altogether.
-    fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
 fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_threads_are_not_alone() {
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || told.recv());
+        assert!(!is_alone());
+        drop(tell);
+        assert!(other.join().is_ok_and(|end| end.is_err()));
+    }
+
+    #[test]
+    fn this_process_was_started_once() {
+        assert_eq!(Some(own_start_ticks()), start_ticks(pid()));
+        assert_eq!(own_start_ticks(), own_start_ticks());
     }
 }

@@ -9,7 +9,7 @@
 //!                         <--------------- ACK
 //!         exit                                  serve
 //!
-//! exec    freeze, start the memory holder, execve ->  map, claim, let the holder go, serve
+//! exec    start the memory holder, freeze, execve ->  map, claim, serve, let the holder go
 //! ```
 //!
 //! Until the acknowledgement the predecessor can take the heap back: it ends the successor, waits until it is gone,

@@ -67,7 +67,7 @@ impl PreservedMap {
         let mut marks = Marks::default();
         let _all = map.walk(&pages, |frame| -> ControlFlow<()> {
             if frame.order() == order {
-                marks.set(frame.phys() / order.bytes(), true);
+                marks.set(block_of(frame.phys(), order), true);
             }
             ControlFlow::Continue(())
         })?;
@@ -83,7 +83,7 @@ impl PreservedMap {
     pub(crate) fn mark(&mut self, offset: u64) -> bool {
         let marked = self.frame(offset).is_some_and(|frame| self.map.mark(&mut self.pages, frame).is_ok());
         if marked {
-            self.marks.set(offset / self.order.bytes(), true);
+            self.marks.set(block_of(offset, self.order), true);
         }
         marked
     }
@@ -100,13 +100,13 @@ impl PreservedMap {
         if let Some(frame) = self.frame(offset) {
             // A mark that is not there is what is wanted.
             let _ = self.map.unmark(&mut self.pages, frame);
-            self.marks.set(offset / self.order.bytes(), false);
+            self.marks.set(block_of(offset, self.order), false);
         }
     }
 
     /// True where the block is marked.
     pub(crate) fn contains(&self, offset: u64) -> bool {
-        self.marks.has(offset / self.order.bytes())
+        self.marks.has(block_of(offset, self.order))
     }
 
     /// Pages that hold nodes.
@@ -121,6 +121,11 @@ impl PreservedMap {
 
 fn order_of(block_shift: u32) -> Option<Order> {
     Order::new(block_shift.checked_sub(PAGE_BYTES.trailing_zeros())?)
+}
+
+/// Which block lies at an offset. By a shift: it is asked for every block of a heap while nobody answers.
+fn block_of(offset: u64, order: Order) -> u64 {
+    offset >> (order.get() + PAGE_BYTES.trailing_zeros())
 }
 
 /// Pages that a map needs to mark every block of `reserved` bytes: a leaf for each 32,768 blocks, and a path to it.
