@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Channel;
 use super::error::IncomingError;
 use super::message::{Message, Received};
 use super::ticket::{Ticket, VARIABLE};
-use super::{Channel, LOOK_AGAIN};
 use crate::sys::{self, Image};
 
 /// Holds the process id of a program that has started itself again for the sake of an address.
@@ -111,8 +111,7 @@ impl Incoming {
         if Message::Ready.send(socket.as_fd(), self.ticket.heap).is_err() {
             return Err(self.why_closed());
         }
-        let began = Instant::now();
-        let deadline = began + timeout;
+        let deadline = Instant::now() + timeout;
         loop {
             let received = Message::receive(socket.as_fd(), self.ticket.heap)
                 .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
@@ -128,7 +127,7 @@ impl Incoming {
                 Received::Nothing if Instant::now() >= deadline => {
                     return Err(IncomingError::TimedOut { waited: timeout });
                 }
-                Received::Nothing if began.elapsed() < LOOK_AGAIN => std::thread::yield_now(),
+                // To look again and again would save a wake-up, and take the CPU from those who still answer.
                 Received::Nothing => sys::wait_readable(&[socket.as_fd()], Some(deadline))
                     .map_err(|source| IncomingError::System { step: "wait for the predecessor", source })
                     .map(|_| ())?,

@@ -115,8 +115,8 @@ impl ChannelOptions {
     const fn pause(&self, _nth: usize) {}
 }
 
-/// How long each side looks for the other's next message again and again before it sleeps until one comes: to be woken up takes as
-/// long as all the rest of a hand-over. Others may run in between.
+/// How long the predecessor, once nobody answers any more, looks for the acknowledgement again and again before it sleeps until it
+/// comes: to wake a sleeper would hold the successor up for longer than all else that it does. Others may run in between.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The heap that is to be handed over, as the channel sees it.
