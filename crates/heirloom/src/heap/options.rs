@@ -28,7 +28,7 @@ impl Default for Options {
             block_size: 2 << 20,
             huge_pages: true,
             prefault: false,
-            spare_memory: 128 << 20,
+            spare_memory: 256 << 20,
             scrub: Scrub::OnFree,
             file: None,
             door_timeout: Duration::from_secs(10),
@@ -75,7 +75,7 @@ impl Options {
     }
 
     /// How much memory that nothing is in the running heap keeps, rounded down to whole blocks, before it gives any back to the
-    /// system; the default is 128 MiB. What is freed and soon wanted again is then not faulted in again. A hand-over
+    /// system; the default is 256 MiB. What is freed and soon wanted again is then not faulted in again. A hand-over
     /// keeps none, nor does [`crate::Heap::trim`].
     pub fn spare_memory(mut self, bytes: u64) -> Self {
         self.spare_memory = bytes;
