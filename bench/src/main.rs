@@ -12,7 +12,10 @@
 
 mod alloc;
 mod collections;
+mod handover;
+mod map;
 mod output;
+mod plot;
 mod statistics;
 
 use std::process::ExitCode;
@@ -39,6 +42,12 @@ struct Cli {
 enum Bench {
     /// alloc and free: pairs, batches, random replacement, cross-thread frees, growth, zeroed memory
     Alloc(alloc::Args),
+    /// Handing objects over: freeze, blackout, first read, everything read, memory at the peak
+    Handover(handover::Args),
+    /// The preserved-memory map: mark, look up, walk, unmark, by the frame and by the range
+    Map(map::Args),
+    /// Draws lines from the JSON of a benchmark, as SVG
+    Plot(plot::Args),
     /// One allocator's process; started by `alloc`
     #[command(hide = true)]
     AllocWorker(alloc::WorkerArgs),
@@ -54,6 +63,9 @@ fn main() -> ExitCode {
     let output = Output::new(cli.json);
     let outcome = match cli.bench {
         Bench::Alloc(args) => alloc::run(&args, &output),
+        Bench::Handover(args) => handover::run(&args, &output),
+        Bench::Map(args) => map::run(&args, &output),
+        Bench::Plot(args) => plot::run(&args),
         Bench::AllocWorker(args) => alloc::run_worker(&args),
         Bench::Collections(args) => collections::run(&args, &output),
         Bench::CollectionsWorker(args) => collections::run_worker(&args),

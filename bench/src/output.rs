@@ -41,6 +41,13 @@ impl Output {
         println!("\n**{title}**\n\n{table}");
     }
 
+    /// Prints what the figures come to, where tables go out.
+    pub(crate) fn sentence(&self, text: &str) {
+        if !self.json {
+            println!("\n{text}");
+        }
+    }
+
     /// A bar for `nr_steps` steps of work, on standard error.
     pub(crate) fn progress(&self, nr_steps: u64) -> ProgressBar {
         let bar = ProgressBar::new(nr_steps);

@@ -8,7 +8,7 @@
 //! ```
 
 use heirloom_abi::kho::radix::{
-    Emptiness, Frame, Limits, MarkError, NODE_WORDS, Order, PAGE_BYTES, PageArray, Pages, RadixMap,
+    Emptiness, Frame, Limits, MarkError, NODE_WORDS, Order, PAGE_BYTES, PageArray, Pages, RadixMap, Run,
 };
 
 const BASE: u64 = 0x10_0000;
@@ -50,6 +50,22 @@ fn accepted(mut map: RadixMap, nr_frames: u64, size_bytes: u64, pages: &mut Page
     spans.sort_unstable();
     assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "an accepted map has no overlap");
     assert!(spans.last().is_none_or(|last| last.1 <= MEMORY));
+    let runs: Vec<Run> = map.runs(pages).collect::<Result<_, _>>().expect("an accepted map can be walked");
+    assert!(runs.iter().flat_map(|run| run.frames()).eq(frames.iter().copied()));
+    assert!(
+        runs.windows(2)
+            .all(|pair| pair[0].order() != pair[1].order() || pair[0].range().end < pair[1].range().start)
+    );
+    for &run in &runs {
+        map.unmark_range(pages, run.range(), run.order()).expect("it was marked");
+    }
+    assert!(map.runs(pages).next().is_none());
+    map.mark_all(pages, &frames).expect("none is marked");
+    assert!(map.mark_all(pages, &frames).is_err() || frames.is_empty());
+    map.unmark_all(pages, &frames).expect("all are marked");
+    for &run in &runs {
+        map.mark_range(pages, run.range(), run.order()).expect("its nodes are still there");
+    }
     for &frame in &frames {
         assert_eq!(map.mark(pages, frame), Err(MarkError::AlreadyMarked { frame }));
         map.unmark(pages, frame).expect("it was marked");
@@ -71,7 +87,10 @@ fn refused(pages: &mut PageArray<'_>) {
     let _ = map.unmark(pages, frame);
     let _ = map.mark_range(pages, 0x10_0000..0x1000_0000, Order::ZERO);
     let _ = map.unmark_range(pages, 0x10_0000..0x1000_0000, Order::ZERO);
+    let _ = map.mark_all(pages, &[frame, frame]);
+    let _ = map.unmark_all(pages, &[frame, frame]);
     map.frames(pages).take(1000).for_each(drop);
+    map.runs(pages).take(1000).for_each(drop);
 }
 
 fn memory(data: &[u8]) -> Vec<[u64; NODE_WORDS]> {

@@ -96,7 +96,7 @@ fn smoke(target: &Target) {
     for input in seeds.iter().cloned().chain([Vec::new()]) {
         (target.run)(&input);
     }
-    for run in 0..runs {
+    for run in 0..runs.div_ceil(target.cost) {
         let mut input = seeds[random.below(seeds.len())].clone();
         for _ in 0..=random.below(6) {
             mutate(&mut input, &seeds, &mut random);

@@ -1,12 +1,13 @@
 //! What is done around the code, in Rust: `cargo xtask ci` is what CI runs.
 //!
 //! ```text
-//! ci = fmt --check, tidy, lint, docs, test, loom, fuzz, miri, asan
+//! ci = fmt --check, tidy, lint, docs, test, kernel, loom, fuzz, miri, asan
 //! ```
 //!
 //! A step that needs what this machine does not have is *skipped*, in so many words, and is never a silent success.
 
 mod checkers;
+mod kernel;
 mod step;
 mod tidy;
 
@@ -45,6 +46,8 @@ enum Task {
     Asan,
     /// rustdoc with warnings denied
     Docs,
+    /// Boot the bare-metal kernel in QEMU, let it jump into its successor again and again, and check what it says
+    Kernel(kernel::Options),
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Task::Fuzz => steps.run("fuzz", checkers::fuzz),
         Task::Asan => steps.run("asan", checkers::asan),
         Task::Docs => docs(&mut steps),
+        Task::Kernel(options) => return kernel::run(options),
     }
     steps.finish()
 }
@@ -78,6 +82,7 @@ fn ci(steps: &mut Steps) {
     lint(steps);
     docs(steps);
     test(steps);
+    steps.run("kernel", kernel::step);
     steps.run("loom", checkers::loom);
     steps.run("fuzz", checkers::fuzz);
     steps.run("miri", checkers::miri);
@@ -87,8 +92,8 @@ fn ci(steps: &mut Steps) {
 fn fmt(steps: &mut Steps, is_check: bool) {
     steps.run("fmt", || {
         let check: &[&str] = if is_check { &["--check"] } else { &[] };
-        // The fuzz targets are a workspace of their own.
-        for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        // The fuzz targets are a workspace of their own, and so is the kernel.
+        for manifest in ["Cargo.toml", "fuzz/Cargo.toml", "kernel/Cargo.toml"] {
             if step::root().join(manifest).exists() {
                 let outcome = Cargo::new(&["fmt", "--all", "--manifest-path", manifest]).args(check).run();
                 if !matches!(outcome, Outcome::Passed) {
@@ -102,7 +107,19 @@ fn fmt(steps: &mut Steps, is_check: bool) {
 
 fn lint(steps: &mut Steps) {
     steps.run("lint", || {
-        Cargo::new(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
+        let outcome = Cargo::new(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run();
+        if !matches!(outcome, Outcome::Passed) {
+            return outcome;
+        }
+        kernel_cargo(&[
+            "clippy",
+            "--all-targets",
+            "--manifest-path",
+            "kernel/Cargo.toml",
+            "--",
+            "-D",
+            "warnings",
+        ])
     });
 }
 
@@ -112,10 +129,32 @@ fn test(steps: &mut Steps) {
 
 fn docs(steps: &mut Steps) {
     steps.run("docs", || {
-        Cargo::new(&["doc", "--workspace", "--no-deps", "--document-private-items"])
+        let outcome = Cargo::new(&["doc", "--workspace", "--no-deps", "--document-private-items"])
             .env("RUSTDOCFLAGS", "-D warnings")
-            .run()
+            .run();
+        if !matches!(outcome, Outcome::Passed) {
+            return outcome;
+        }
+        kernel_cargo(&[
+            "doc",
+            "--manifest-path",
+            "kernel/Cargo.toml",
+            "--no-deps",
+            "--document-private-items",
+        ])
     });
+}
+
+/// Runs cargo on the kernel, which only compiles for the processor that it runs on.
+fn kernel_cargo(args: &[&str]) -> Outcome {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        eprintln!("    the kernel was left out: it is compiled on x86-64 only");
+        return Outcome::Passed;
+    }
+    Cargo::new(args)
+        .env("CARGO_TARGET_DIR", step::target_dir("kernel"))
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()
 }
 
 /// Says what a step that cannot run here needs.

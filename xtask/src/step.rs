@@ -95,6 +95,12 @@ impl Cargo {
         self
     }
 
+    /// Hides a variable of the environment from it.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Runs it, and shows what it prints.
     pub(crate) fn run(mut self) -> Outcome {
         let shown = self.shown();

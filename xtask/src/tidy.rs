@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::step::{Outcome, root};
 
 /// Directories with code of ours.
-const SOURCES: [&str; 3] = ["crates", "xtask", "fuzz"];
+const SOURCES: [&str; 4] = ["crates", "kernel", "xtask", "fuzz"];
 
-/// Directories that hold no code of ours, wherever they are.
+/// Directories that hold no code of ours, wherever they are; in a linked work tree `.git` is a file.
 const SKIPPED: [&str; 5] = ["target", ".git", "corpus", "artifacts", "golden"];
 
 /// A file that explains one idea rarely needs more lines.
@@ -187,7 +187,9 @@ fn collect_files(root: &Path) -> Vec<PathBuf> {
             let is_skipped = SKIPPED.iter().any(|name| entry.file_name() == *name);
             if kind.is_dir() && !is_skipped {
                 pending.push(entry.path());
-            } else if let Some(path) = entry.path().strip_prefix(root).ok().filter(|_| kind.is_file()) {
+            } else if let Some(path) =
+                entry.path().strip_prefix(root).ok().filter(|_| kind.is_file() && !is_skipped)
+            {
                 files.push(path.to_owned());
             }
         }

@@ -291,6 +291,36 @@ pub enum RootsError {
     },
 }
 
+/// The bytes at the start of a region of this size that say how much of the rest is in use.
+///
+/// # Errors
+///
+/// [`RootsError::Region`].
+pub fn head_bytes(region: usize) -> Result<usize, RootsError> {
+    Ok(Layout::new(region)?.descriptions_at)
+}
+
+/// The bytes of a region that its roots take up, by its first [`head_bytes`]. What lies behind them, no root refers to: a reader that
+/// copies a record need not copy it. Nothing is believed of the bytes; the answer is at most `region`.
+///
+/// # Errors
+///
+/// [`RootsError::Region`] where the region, or `head`, has no such size.
+pub fn used_bytes(head: &[u8], region: usize) -> Result<usize, RootsError> {
+    let layout = Layout::new(region)?;
+    if head.len() < layout.descriptions_at {
+        return Err(RootsError::Region { found: head.len() });
+    }
+    let end = |entry: &[u8]| {
+        let field = |at| get_u32(entry, at) as usize;
+        let start = field(offset_of!(RootEntry, description_offset));
+        start.saturating_add(field(offset_of!(RootEntry, description_bytes))).min(region)
+    };
+    let entries = head[ENTRIES_AT..layout.descriptions_at].chunks_exact(ENTRY_BYTES);
+    let used = entries.filter(|entry| entry[offset_of!(RootEntry, state)] != EMPTY).map(end);
+    Ok(used.max().unwrap_or(0).max(layout.descriptions_at))
+}
+
 /// Where everything lies in a region: a function of its size alone, so that a reader can compare.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Layout {
@@ -586,6 +616,16 @@ mod tests {
         assert_eq!((found.index, found.object_offset, found.object_bytes), (1, 0x20_0000, 8));
         assert_eq!((found.state, found.ty, found.generation), (RootState::Live, &FORM[..], 3));
         assert_eq!(roots.find("others"), None);
+    }
+
+    #[test]
+    fn the_head_says_how_much_is_used() {
+        let head = head_bytes(MIN_BYTES).unwrap();
+        let used = |names: &[&str]| used_bytes(&with_roots(names)[..head], MIN_BYTES).unwrap();
+        assert_eq!((used(&[]), used(&["a"])), (head, head + FORM.len()));
+        let two = with_roots(&["a", "b"]);
+        assert_eq!(used(&["a", "b"]), Roots::read(&two).unwrap().descriptions_end);
+        assert_eq!(used_bytes(&two[..head - 1], MIN_BYTES), Err(RootsError::Region { found: head - 1 }));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The roots record: the golden file of version 1, and bytes that nobody wrote.
 
-use heirloom_abi::roots::{MIN_BYTES, NewRoot, RootState, Roots, add, init, set_state};
+use heirloom_abi::roots::{
+    MIN_BYTES, NewRoot, RootState, Roots, add, head_bytes, init, set_state, used_bytes,
+};
 use heirloom_abi::types::{TypeDesc, flat_len, flatten};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -51,6 +53,15 @@ proptest! {
         region.resize(len, 0);
         if let Ok(roots) = Roots::read(&region) {
             prop_assert_eq!(roots.iter().count(), roots.len());
+        }
+        // A copy of no more than is said to be used is read as the whole is.
+        if let Ok(head) = head_bytes(region.len()) {
+            let used = used_bytes(&region[..head], region.len()).unwrap();
+            prop_assert!((head..=region.len()).contains(&used));
+            let mut copy = vec![0; region.len()];
+            copy[..used].copy_from_slice(&region[..used]);
+            let read = |bytes: &[u8]| Roots::read(bytes).map(|roots| format!("{:?}", roots.iter().collect::<Vec<_>>()));
+            prop_assert_eq!(read(&copy), read(&region));
         }
         let third = NewRoot { name: "third", object_offset: 64, ty: &COUNTER, generation: 9 };
         let before = region.clone();

@@ -216,7 +216,7 @@ impl Seat {
             partial: word(),
             pending: word(),
             search: half(),
-            padding: half(),
+            refilled: half(),
             search_stamp: word(),
             reserved: [word(), word()],
             slots: array::from_fn(|_| word()),

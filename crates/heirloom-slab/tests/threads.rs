@@ -220,7 +220,8 @@ fn empty_blocks_go_back_to_the_host() {
     let live: Vec<_> = (0..3000).map(|_| alloc(&pool, cpu, 500, 1).unwrap()).collect();
     assert!(host.nr_taken() > 20);
     live.into_iter().for_each(|object| free(&pool, cpu, object));
-    assert!(host.nr_taken() <= 3, "{} blocks are kept", host.nr_taken());
+    // One that is empty, half a one of idle slabs, and what the magazine lists, wherever that lies.
+    assert!(host.nr_taken() <= 4, "{} blocks are kept", host.nr_taken());
     let huge = alloc(&pool, cpu, 400_000, 2).unwrap();
     let taken = host.nr_taken();
     free(&pool, cpu, huge);

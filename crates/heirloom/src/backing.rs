@@ -261,9 +261,10 @@ impl Backing {
 
     /// Faults the pages of a range inside the file in, so that nobody waits for them later. With `write` holes get memory.
     pub(crate) fn populate(&self, offset: u64, len: u64, write: bool) {
+        let start = offset & !(u64::from(sys::page_bytes()) - 1);
         let end = self.len().min(offset.saturating_add(len));
-        if offset < end {
-            sys::populate(self.at(offset), end - offset, write);
+        if start < end {
+            sys::populate(self.at(start), end - start, write);
         }
     }
 

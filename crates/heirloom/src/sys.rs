@@ -245,6 +245,17 @@ pub(crate) fn parent_pid() -> u32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().cast_unsigned())
 }
 
+/// When this process was started. It does not change, and asking takes a good part of a hand-over: only the first call does.
+pub(crate) fn own_start_ticks() -> u64 {
+    static KNOWN: std::sync::Mutex<(u32, u64)> = std::sync::Mutex::new((0, 0));
+    let mut known = KNOWN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // A child that was forked is another process.
+    if known.0 != pid() {
+        *known = (pid(), start_ticks(pid()).unwrap_or(0));
+    }
+    known.1
+}
+
 /// When a process was started, in clock ticks since boot: with the pid, it names one process only.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -690,10 +701,20 @@ pub(crate) unsafe fn inherit_fd(number: RawFd) -> io::Result<OwnedFd> {
 
 /// Removes a variable from the environment, if no other thread can be reading it.
 pub(crate) fn remove_env_if_alone(name: &str) {
-    let is_alone = fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
-    if is_alone {
+    if is_alone() {
         // SAFETY: this is the only thread, so nobody reads or writes the environment meanwhile.
         unsafe { std::env::remove_var(name) };
+    }
+}
+
+/// True where this is the only thread of its process.
+fn is_alone() -> bool {
+    const TASKS: &str = "/proc/self/task";
+    // Each thread has a directory there, and each directory is a link to the one it stands in, which has two of its own. Listing
+    // them says the same, and takes ten times as long.
+    match rustix::fs::stat(TASKS) {
+        Ok(stat) if stat.st_nlink > 2 => stat.st_nlink == 3,
+        _ => fs::read_dir(TASKS).is_ok_and(|tasks| tasks.count() == 1),
     }
 }
 
@@ -701,5 +722,25 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_threads_are_not_alone() {
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || told.recv());
+        assert!(!is_alone());
+        drop(tell);
+        assert!(other.join().is_ok_and(|end| end.is_err()));
+    }
+
+    #[test]
+    fn this_process_was_started_once() {
+        assert_eq!(Some(own_start_ticks()), start_ticks(pid()));
+        assert_eq!(own_start_ticks(), own_start_ticks());
     }
 }

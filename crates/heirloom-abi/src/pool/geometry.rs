@@ -199,6 +199,13 @@ impl Geometry {
         round_up(self.block_offset(self.max_blocks), PAGE) + index as u64 * self.cpu_bytes()
     }
 
+    /// Offset of cache `cache` of CPU slot `index` in the control area.
+    #[inline]
+    pub const fn cpu_cache_offset(&self, index: u32, cache: u32) -> u64 {
+        let caches = self.cpu_offset(index) + size_of::<CpuRecord>() as u64;
+        caches + cache as u64 * size_of::<CpuCacheRecord>() as u64
+    }
+
     /// Bytes of the whole control area.
     #[inline]
     pub const fn control_bytes(&self) -> u64 {

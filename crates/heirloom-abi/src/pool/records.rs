@@ -13,7 +13,7 @@ pub const POOL_RECORD_BYTES: u64 = 4096;
 pub const CACHE_NAME_BYTES: usize = 32;
 
 /// Slots that a magazine can hold at most: a power of two.
-pub const MAGAZINE_SLOTS: usize = 256;
+pub const MAGAZINE_SLOTS: usize = 1024;
 
 /// First word of each block that holds slabs: "HLBLOCK1".
 pub const BLOCK_MAGIC: u64 = u64::from_le_bytes(*b"HLBLOCK1");
@@ -213,7 +213,7 @@ pub struct CpuRecord {
 /// One cache of one CPU.
 #[repr(C, align(64))]
 pub struct CpuCacheRecord {
-    /// The magazine lists entries `bottom..top` of the ring `slots`, counted on without end: entry `n` is `slots[n % 256]`.
+    /// The magazine lists entries `bottom..top` of the ring `slots`, counted on without end: entry `n` is `slots[n % 1024]`.
     pub top: u32,
     /// The coldest entry.
     pub bottom: u32,
@@ -227,8 +227,8 @@ pub struct CpuCacheRecord {
     pub pending: u64,
     /// Where the search for slabs without an owner goes on: index of the block table.
     pub search: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Slots of the last refill: the next one takes twice as many.
+    pub refilled: u32,
     /// [`CacheRecord::orphan_stamp`] when that search began.
     pub search_stamp: u64,
     /// Zero.

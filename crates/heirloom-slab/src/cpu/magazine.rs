@@ -112,10 +112,16 @@ impl CpuCache {
         let mut top = self.top.load(Relaxed);
         let mut rest = mask;
         while rest != 0 {
-            let bit = 63 - rest.leading_zeros();
-            rest ^= 1 << bit;
-            self.entry(top).store(first.wrapping_add(u64::from(bit).wrapping_mul(stride)), Relaxed);
-            top = top.wrapping_add(1);
+            // A run of neighbours at a time: within it the next slot is a subtraction away.
+            let highest = 63 - rest.leading_zeros();
+            let len = (rest << (63 - highest)).leading_ones();
+            let mut slot = first.wrapping_add(u64::from(highest).wrapping_mul(stride));
+            for _ in 0..len {
+                self.entry(top).store(slot, Relaxed);
+                slot = slot.wrapping_sub(stride);
+                top = top.wrapping_add(1);
+            }
+            rest &= !(u64::MAX.checked_shl(highest + 1 - len).unwrap_or(0));
         }
         self.top.store(top, Release);
     }

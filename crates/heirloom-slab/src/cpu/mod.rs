@@ -49,7 +49,7 @@ pub(crate) struct CpuCache {
     pub(crate) partial: AtomicU64,
     pub(crate) pending: AtomicU64,
     pub(crate) search: AtomicU32,
-    pub(crate) padding: AtomicU32,
+    pub(crate) refilled: AtomicU32,
     pub(crate) search_stamp: AtomicU64,
     pub(crate) reserved: [AtomicU64; 2],
     pub(crate) slots: [AtomicU64; MAGAZINE_SLOTS],
@@ -123,7 +123,7 @@ impl CpuCache {
     pub(crate) fn reset(&self) {
         // In one store: were the ends of the ring set one by one, a kill in between would leave a magazine of old entries.
         self.open(0);
-        for number in [&self.search, &self.nr_partial] {
+        for number in [&self.search, &self.nr_partial, &self.refilled] {
             number.store(0, Relaxed);
         }
         for word in [&self.partial, &self.pending, &self.search_stamp] {

@@ -181,9 +181,9 @@ impl<H: Host> Pool<H> {
     }
 }
 
-/// Slots that a magazine holds: an eighth of a block, so that what it holds back stays small, but no fewer than eight.
+/// Slots that a magazine holds: a quarter of a block, so that what it holds back stays small, but no fewer than eight.
 fn magazine_capacity(slot: usize, block_bytes: u64) -> u32 {
-    (block_bytes / 8 / slot as u64).clamp(8, MAGAZINE_SLOTS as u64) as u32
+    (block_bytes / 4 / slot as u64).clamp(8, MAGAZINE_SLOTS as u64) as u32
 }
 
 pub(super) fn classes(geometry: &Geometry) -> usize {

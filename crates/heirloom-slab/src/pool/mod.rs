@@ -17,6 +17,7 @@ mod flush;
 mod format;
 mod freeze;
 mod large;
+mod lookup;
 pub(crate) mod records;
 mod recover;
 mod refill;
@@ -24,6 +25,7 @@ mod restore;
 mod slabs;
 
 pub use format::{Config, FormatError, Scrub};
+pub use lookup::Found;
 pub use restore::RestoreError;
 
 use core::ptr::NonNull;

@@ -6,6 +6,9 @@ use crate::host::Host;
 use crate::slab::Slab;
 use crate::sync::{self, Ordering::*};
 
+/// Slots of a magazine's first refill; every magazine has room for twice as many.
+const FIRST_REFILL: u32 = 4;
+
 impl<H: Host> Pool<H> {
     /// Refills the magazine and takes a slot from it.
     #[cold]
@@ -78,9 +81,12 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// Moves up to half a magazine of slots from a slab of this CPU, so that the lowest address comes out first.
+    /// Moves slots from a slab of this CPU to its magazine, so that the lowest address of a word comes out first.
     fn fill_from(&self, mine: &CpuCache, slab: &Slab<'_>) {
-        let want = (mine.capacity() / 2).max(1);
+        // Twice as many as the last time, up to half a magazine: who wants a few does not keep hundreds from others.
+        let want =
+            (mine.refilled.load(Relaxed) * 2).clamp(FIRST_REFILL, (mine.capacity() / 2).max(FIRST_REFILL));
+        mine.refilled.store(want, Relaxed);
         let slot_bytes = u64::from(slab.head.slot_bytes.load(Relaxed));
         let base = self.base_of(slab);
         let mut got = 0;

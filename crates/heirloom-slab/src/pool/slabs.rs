@@ -37,14 +37,15 @@ impl<H: Host> Pool<H> {
         head.announced.store(0, Relaxed);
         head.head_unit.store(unit, Relaxed);
         head.object_bytes.store(0, Relaxed);
-        let mut summary = 0;
-        for (word, (free, remote)) in slab.free.iter().zip(slab.remote).enumerate() {
-            let slots = nr_slots.saturating_sub(word as u32 * 64).min(64);
-            free.store(if slots == 64 { u64::MAX } else { (1 << slots) - 1 }, Relaxed);
-            remote.store(0, Relaxed);
-            summary |= u64::from(slots > 0) << word;
+        let (full, rest) = ((nr_slots / 64) as usize, nr_slots % 64);
+        let (first, others) = slab.free.split_at(full.min(slab.free.len()));
+        first.iter().for_each(|free| free.store(u64::MAX, Relaxed));
+        others.iter().for_each(|free| free.store(0, Relaxed));
+        slab.remote.iter().for_each(|remote| remote.store(0, Relaxed));
+        if let Some(last) = others.first() {
+            last.store((1 << rest) - 1, Relaxed);
         }
-        head.summary.store(summary, Relaxed);
+        head.summary.store(super::blocks::span(0, nr_slots.div_ceil(64)), Relaxed);
         head.owner.store(cpu.slot.tag.load(Relaxed), Relaxed);
         self.inherit_dirt(entry, unit, units, u64::from(nr_slots) * u64::from(slot_bytes));
         window();

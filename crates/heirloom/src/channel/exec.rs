@@ -26,10 +26,8 @@ pub(super) fn hand_over(
         Ok(header) => header.identity.id,
         Err(error) => return HandOverError::Freeze { reason: error.to_string() },
     };
-    if let Err(error) = incumbent.freeze() {
-        return error;
-    }
-    // Without one, the switch is slower and works all the same.
+    // All that can be made ready is: what comes behind the freeze, nobody answers meanwhile.
+    // Without a holder the switch is slower and works all the same.
     let holder = if options.hold_memory { MemoryHolder::start(options.hold).ok() } else { None };
     let heap_fd = incumbent.backing().fd();
     let release = holder.as_ref().map(MemoryHolder::release);
@@ -43,10 +41,16 @@ pub(super) fn hand_over(
     };
     image.push_env(ticket.variable());
     let keep: Vec<_> = [heap_fd].into_iter().chain(release).collect();
-    let source = sys::exec(&image, &keep);
+    let error = match incumbent.freeze() {
+        Ok(()) => {
+            let source = sys::exec(&image, &keep);
+            incumbent.thaw();
+            HandOverError::Start { program: command.program().to_owned(), source }
+        }
+        Err(error) => error,
+    };
     if let Some(holder) = holder {
         holder.stop();
     }
-    incumbent.thaw();
-    HandOverError::Start { program: command.program().to_owned(), source }
+    error
 }

@@ -127,6 +127,7 @@ impl Incoming {
                 Received::Nothing if Instant::now() >= deadline => {
                     return Err(IncomingError::TimedOut { waited: timeout });
                 }
+                // To look again and again would save a wake-up, and take the CPU from those who still answer.
                 Received::Nothing => sys::wait_readable(&[socket.as_fd()], Some(deadline))
                     .map_err(|source| IncomingError::System { step: "wait for the predecessor", source })
                     .map(|_| ())?,
@@ -149,16 +150,8 @@ impl Incoming {
                 if is_called_off { Err(IncomingError::CalledOff) } else { Ok(()) }
             }
             (_, release) => {
-                let helper = self.ticket.helper;
-                release.as_ref().inspect(|release| sys::release_holder(release));
-                drop(release);
-                if helper != 0 {
-                    // It takes the old memory apart first, which is what this process must not wait for. If there is
-                    // no thread to be had, a zombie stays, no more.
-                    let _ = std::thread::Builder::new()
-                        .name("heirloom-reap".to_owned())
-                        .stack_size(64 << 10)
-                        .spawn(move || sys::reap_holder(helper));
+                if self.ticket.helper != 0 {
+                    let_go(self.ticket.helper, release);
                 }
                 Ok(())
             }
@@ -193,6 +186,19 @@ impl Incoming {
             IncomingError::PredecessorGone
         }
     }
+}
+
+/// Lets the memory holder go and collects it, beside this process: it takes the old memory apart first, and to wake it up is a
+/// matter of microseconds already, which this process's first answer must not wait for.
+fn let_go(holder: u32, release: Option<OwnedFd>) {
+    let reap = move || {
+        release.as_ref().inspect(|release| sys::release_holder(release));
+        drop(release);
+        sys::reap_holder(holder);
+    };
+    // If there is no thread to be had, the closure is dropped with the pipe, which lets the holder go as well: a zombie stays,
+    // no more.
+    let _ = std::thread::Builder::new().name("heirloom-reap".to_owned()).stack_size(64 << 10).spawn(reap);
 }
 
 /// Starts this very program once more in the same process, because something was mapped where the heap has to be:

@@ -9,7 +9,7 @@
 //!                         <--------------- ACK
 //!         exit                                  serve
 //!
-//! exec    freeze, start the memory holder, execve ->  map, claim, let the holder go, serve
+//! exec    start the memory holder, freeze, execve ->  map, claim, serve, let the holder go
 //! ```
 //!
 //! Until the acknowledgement the predecessor can take the heap back: it ends the successor, waits until it is gone,
@@ -81,7 +81,7 @@ pub(crate) struct ChannelOptions {
     pub(crate) ready: Duration,
     /// From the freeze until the successor has acknowledged.
     pub(crate) ack: Duration,
-    /// For `exec`: how long the old memory is held for a successor that neither starts nor ends.
+    /// For `exec`: how long the old memory is held, from before the freeze, for a successor that neither starts nor ends.
     pub(crate) hold: Duration,
     /// For `exec`: whether it is held at all, which the tests turn off to compare.
     pub(crate) hold_memory: bool,
@@ -96,7 +96,7 @@ impl Default for ChannelOptions {
         Self {
             ready: seconds(30),
             ack: seconds(10),
-            hold: seconds(5),
+            hold: seconds(15),
             hold_memory: true,
             #[cfg(test)]
             pauses: [Duration::ZERO; 2],
@@ -114,6 +114,10 @@ impl ChannelOptions {
     #[expect(clippy::unused_self, reason = "tests pause here")]
     const fn pause(&self, _nth: usize) {}
 }
+
+/// How long the predecessor, once nobody answers any more, looks for the acknowledgement again and again before it sleeps until it
+/// comes: to wake a sleeper would hold the successor up for longer than all else that it does. Others may run in between.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The heap that is to be handed over, as the channel sees it.
 pub(crate) trait Incumbent {

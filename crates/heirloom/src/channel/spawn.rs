@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::{HandOverError, Step};
 use super::message::{HeapId, Message, Received};
 use super::ticket::Ticket;
-use super::{Channel, ChannelOptions, Handed, Incumbent};
+use super::{Channel, ChannelOptions, Handed, Incumbent, LOOK_AGAIN};
 use crate::command::Command;
 use crate::sys::{self, Child};
 
@@ -79,7 +79,15 @@ impl Successor {
     /// Waits for the one message that belongs to `step`. Any other one is an error, so a peer that floods
     /// the connection is heard once.
     fn expect(&self, step: Step, timeout: Duration) -> Result<(), HandOverError> {
-        let deadline = Instant::now() + timeout;
+        let began = Instant::now();
+        let deadline = began + timeout;
+        // The start of a program takes too long to stay awake for.
+        while step == Step::Acknowledge && began.elapsed() < LOOK_AGAIN {
+            match self.received(step)? {
+                Some(answer) => return answer,
+                None => std::thread::yield_now(),
+            }
+        }
         loop {
             let ready = sys::wait_readable(&[self.socket.as_fd(), self.child.as_fd()], Some(deadline))
                 .map_err(|source| HandOverError::System { step: "wait for the successor", source })?;

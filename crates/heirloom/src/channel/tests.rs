@@ -256,6 +256,38 @@ fn a_predecessor_that_has_handed_over_exits_with_status_0() {
     assert_ne!(number_after("successor", &output), pid);
 }
 
+/// A heap whose threads do not leave it.
+struct Busy(Fake);
+
+impl Incumbent for Busy {
+    fn freeze(&self) -> Result<(), HandOverError> {
+        Err(HandOverError::UnderWay)
+    }
+
+    fn thaw(&self) {
+        self.0.thaw();
+    }
+
+    fn backing(&self) -> &Backing {
+        self.0.backing()
+    }
+
+    fn reclaim(&self) -> Result<(), HandOverError> {
+        self.0.reclaim()
+    }
+}
+
+/// What was made ready before the freeze, the holder above all, goes again, and nothing is taken back that was not given.
+#[test]
+fn a_heap_that_cannot_be_frozen_stays_where_it_is() {
+    for channel in [Channel::Spawn, Channel::Exec] {
+        let busy = Busy(Fake::new());
+        let error = hand_over(&busy, &successor("serve"), channel, &quick()).unwrap_err();
+        assert!(matches!(error, HandOverError::UnderWay), "{channel:?}: {error}");
+        busy.0.assert_goes_on(0, 0);
+    }
+}
+
 #[test]
 fn a_successor_in_place_keeps_the_process_id() {
     for hold_memory in [0, 1] {

@@ -8,10 +8,10 @@ use super::map_pages;
 /// Caches of a heap: the size classes, and room for some of their own.
 const MAX_CACHES: u32 = 64;
 
-/// Threads with a CPU slot of their own; further ones share one. A slot has room for some 130 KiB, of which the caches in use
-/// take their part, so a small heap has fewer: one for each MiB.
+/// Threads with a CPU slot of their own; further ones share one. A slot has room for some 520 KiB, of which the caches in use
+/// take their part, so a small heap has fewer: one for each 4 MiB.
 const MAX_CPUS: u64 = 256;
-const MIN_CPUS: u64 = 16;
+const MIN_CPUS: u64 = 8;
 
 /// Room for roots and the descriptions of their types.
 const ROOTS_BYTES: u64 = 64 << 10;
@@ -38,7 +38,7 @@ impl Layout {
         let block = 1u64.checked_shl(block_shift).ok_or(GeometryError::Block(block_shift))?;
         // So many blocks can never be reached, so the tables below suffice.
         let max_blocks = u32::try_from(size_limit.div_ceil(block)).unwrap_or(u32::MAX).max(1);
-        let max_cpus = (size_limit >> 20).clamp(MIN_CPUS, MAX_CPUS) as u32;
+        let max_cpus = (size_limit >> 22).clamp(MIN_CPUS, MAX_CPUS) as u32;
         let geometry = Geometry::new(block_shift, MAX_CACHES, max_cpus, max_blocks)?;
         let fdt = Region { offset: PAGE, bytes: PAGE };
         let map_bytes = map_pages::pages_needed(size_limit.next_multiple_of(block), block_shift) * PAGE;

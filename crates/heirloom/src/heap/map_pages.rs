@@ -1,6 +1,7 @@
 //! The preserved-memory map of the heap's file: its pages lie in the file too, its addresses are file offsets.
 #![expect(unsafe_code, reason = "reads and writes map pages in the mapped file")]
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64,
@@ -19,7 +20,13 @@ pub(crate) struct PreservedMap {
     map: RadixMap,
     pages: FilePages,
     order: Order,
+    /// The tree's marks of this order again, one bit a block: a restore asks for every block, and the tree is six levels deep.
+    marks: Marks,
 }
+
+/// One bit a block.
+#[derive(Default)]
+struct Marks(Vec<u64>);
 
 struct FilePages {
     backing: Arc<Backing>,
@@ -32,7 +39,7 @@ impl PreservedMap {
     pub(crate) fn create(backing: Arc<Backing>, region: Region, block_shift: u32) -> Option<Self> {
         let mut pages = FilePages { backing, region, nr_used: 0 };
         let map = RadixMap::create(&mut pages).ok()?;
-        Some(Self { map, pages, order: order_of(block_shift)? })
+        Some(Self { map, pages, order: order_of(block_shift)?, marks: Marks::default() })
     }
 
     /// The map that the predecessor left, every node and every mark of it checked. Nothing is written.
@@ -56,7 +63,15 @@ impl PreservedMap {
         })?;
         pages.nr_used = seen.iter().rposition(|&seen| seen).map_or(0, |last| last as u64 + 1);
         let order = order_of(block_shift).ok_or(MapError::ZeroRoot { root })?;
-        Ok(Self { map, pages, order })
+        // All within the heap, as the validation has found: no mark makes these longer than its blocks.
+        let mut marks = Marks::default();
+        let _all = map.walk(&pages, |frame| -> ControlFlow<()> {
+            if frame.order() == order {
+                marks.set(block_of(frame.phys(), order), true);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(Self { map, pages, order, marks })
     }
 
     /// Address of the root page.
@@ -66,7 +81,11 @@ impl PreservedMap {
 
     /// Marks the block at `offset`; false where no page is left for a node, or the block is marked.
     pub(crate) fn mark(&mut self, offset: u64) -> bool {
-        self.frame(offset).is_some_and(|frame| self.map.mark(&mut self.pages, frame).is_ok())
+        let marked = self.frame(offset).is_some_and(|frame| self.map.mark(&mut self.pages, frame).is_ok());
+        if marked {
+            self.marks.set(block_of(offset, self.order), true);
+        }
+        marked
     }
 
     /// Marks it if it is not.
@@ -81,12 +100,13 @@ impl PreservedMap {
         if let Some(frame) = self.frame(offset) {
             // A mark that is not there is what is wanted.
             let _ = self.map.unmark(&mut self.pages, frame);
+            self.marks.set(block_of(offset, self.order), false);
         }
     }
 
     /// True where the block is marked.
     pub(crate) fn contains(&self, offset: u64) -> bool {
-        self.frame(offset).is_some_and(|frame| self.map.contains(&self.pages, frame).unwrap_or(false))
+        self.marks.has(block_of(offset, self.order))
     }
 
     /// Pages that hold nodes.
@@ -103,11 +123,30 @@ fn order_of(block_shift: u32) -> Option<Order> {
     Order::new(block_shift.checked_sub(PAGE_BYTES.trailing_zeros())?)
 }
 
+/// Which block lies at an offset. By a shift: it is asked for every block of a heap while nobody answers.
+fn block_of(offset: u64, order: Order) -> u64 {
+    offset >> (order.get() + PAGE_BYTES.trailing_zeros())
+}
+
 /// Pages that a map needs to mark every block of `reserved` bytes: a leaf for each 32,768 blocks, and a path to it.
 pub(crate) fn pages_needed(reserved: u64, block_shift: u32) -> u64 {
     let leaves = (reserved >> block_shift).div_ceil(32_768) + 1;
     // Five levels above the leaves; 512 children each.
     leaves + (0..5).map(|level| leaves.div_ceil(512u64.pow(level + 1)) + 1).sum::<u64>()
+}
+
+impl Marks {
+    fn set(&mut self, block: u64, marked: bool) {
+        let (word, bit) = ((block / 64) as usize, block % 64);
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] = self.0[word] & !(1 << bit) | u64::from(marked) << bit;
+    }
+
+    fn has(&self, block: u64) -> bool {
+        self.0.get((block / 64) as usize).is_some_and(|word| word >> (block % 64) & 1 == 1)
+    }
 }
 
 impl FilePages {
@@ -145,5 +184,22 @@ impl PagesMut for FilePages {
             self.store(phys, index, 0)?;
         }
         Some(phys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_as_they_were_set_and_beyond_them_there_are_none() {
+        let mut marks = Marks::default();
+        for block in [0, 63, 64, 1000] {
+            marks.set(block, true);
+        }
+        marks.set(63, false);
+        let set: Vec<u64> = (0..2000).filter(|&block| marks.has(block)).collect();
+        assert_eq!(set, [0, 64, 1000]);
+        assert!(!marks.has(u64::MAX / 2));
     }
 }

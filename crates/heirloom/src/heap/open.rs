@@ -26,7 +26,7 @@ use super::layout::Layout;
 use super::map_pages::PreservedMap;
 use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
 use crate::backing::{self, Backing, BackingError};
-use crate::channel::{self, Incoming};
+use crate::channel::{self, Channel, Incoming};
 use crate::note::Candidate;
 use crate::{generation, note, sys};
 
@@ -129,7 +129,7 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
         control: layout.control,
         first_block: layout.first_block,
     };
-    let first = running_in(1, &backing);
+    let first = running_in(1, &backing, sys::own_start_ticks());
     backing.write_header(&Header { identity, state: first })?;
     open(pool, backing, layout, options, Origin::Created, first, 0)
 }
@@ -167,17 +167,41 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     }
     let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
-    // The predecessor asked our file; this asks the process that really runs. Asked again behind the freeze, as the
-    // predecessor's threads may make roots until then.
+    // The predecessor asked our file; this asks the process that really runs.
     let mine = this_program()?;
-    roots::check_against(&backing, header.identity.roots, &mine)?;
+    warm_up(&backing, &header.identity);
+    if incoming.channel() == Channel::Spawn {
+        // Asked again behind the freeze, as the predecessor's threads may make roots until then.
+        roots::check_against(&backing, header.identity.roots, &mine)?;
+        // What is asked of the system once for a process is asked while the predecessor still answers.
+        sys::own_start_ticks();
+        sys::register_membarrier();
+    }
     incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
     let start = sys::clock_monotonic_ns();
     let header = backing.read_header()?;
     match header.state.phase {
-        Phase::Frozen => restore(backing, options, &mine, Some(incoming), start),
+        Phase::Frozen => restore(backing, &header, options, &mine, Some(incoming), start),
         // `exec` freezes before it starts us, `spawn` before it says so.
         _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
+    }
+}
+
+/// Puts the pages that a restore reads and writes into this process's tables: header, tree, map, roots, and the pool's tables as far
+/// as they are used. It is for speed alone, and what it is told may be wrong or change meanwhile.
+fn warm_up(backing: &Backing, identity: &Identity) {
+    let memory = Mapped(backing);
+    let Ok(reader) = PoolReader::open(&memory, identity.control.offset) else { return };
+    let (geometry, control) = (reader.geometry(), identity.control.offset);
+    /// What takes longer than the faults that it saves is left to them.
+    const MOST_BYTES: u64 = 4 << 20;
+    const MOST_CPUS: u32 = 16;
+    backing.populate(0, (control + geometry.block_offset(reader.nr_blocks())).min(MOST_BYTES), true);
+    for cpu in 0..reader.nr_cpus().min(MOST_CPUS) {
+        // The heads of its magazines alone, which a restore resets: of what they list most are holes.
+        for cache in 0..reader.nr_caches() {
+            backing.populate(control + geometry.cpu_cache_offset(cpu, cache), 1, true);
+        }
     }
 }
 
@@ -191,7 +215,7 @@ fn take_over(path: &Path, options: Options) -> Result<Heap, HeapError> {
     let start = sys::clock_monotonic_ns();
     match header.state.phase {
         Phase::SetAside => Err(HeapError::SetAside),
-        Phase::Frozen => match restore(backing.clone(), options.clone(), &mine, None, start) {
+        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), &mine, None, start) {
             // An owner died between the pool and the header: as it took the heap over, or took it back.
             Err(HeapError::Pool(RestoreError::Pool(PoolError::NotFrozen))) => {
                 recover(backing, options, &mine, start)
@@ -222,7 +246,7 @@ impl From<roots::CheckError> for HeapError {
 }
 
 fn this_program() -> Result<Candidate, HeapError> {
-    Ok(note::read_candidate(Path::new("/proc/self/exe"))?)
+    Ok(note::read_own()?)
 }
 
 /// Asks everything that can be asked before the pool: nothing was written yet.
@@ -245,12 +269,12 @@ fn next_generation(before: &State) -> Result<u32, HeapError> {
 
 fn restore(
     backing: Arc<Backing>,
+    header: &Header,
     options: Options,
     mine: &Candidate,
     incoming: Option<&Incoming>,
     start: u64,
 ) -> Result<Heap, HeapError> {
-    let header = backing.read_header()?;
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let seal = header.state.flags.contains(Flags::SEALED) && options.seal.unwrap_or(true);
     let control = layout.control;
@@ -322,8 +346,13 @@ fn finish(
     before: State,
     start: u64,
 ) -> Result<Heap, HeapError> {
-    let State { previous_channel, helper_pid, .. } = before;
-    let claim = State { previous_channel, helper_pid, ..running(&backing, next_generation(&before)?)? };
+    let State { previous_channel, helper_pid, freeze_us, frozen_ns, .. } = before;
+    let same_process = previous_channel == Channel::Exec.number() && before.owner_pid == sys::pid();
+    // `exec` leaves a process what it is: it was started when its predecessor was.
+    let started = if same_process { before.owner_start_ticks } else { sys::own_start_ticks() };
+    let generation = next_generation(&before)?;
+    let claim = running_in(generation, &backing, started);
+    let claim = State { previous_channel, helper_pid, freeze_us, frozen_ns, ..claim };
     backing.write_state(&claim)?;
     let took = (sys::clock_monotonic_ns() - start).div_ceil(1000);
     open(pool, backing, layout, options, origin, claim, took)
@@ -365,12 +394,15 @@ fn open(
 /// The state of a heap that this process owns.
 pub(super) fn running(backing: &Backing, generation: u32) -> Result<State, heirloom_abi::heap::HeaderError> {
     let before = backing.read_header()?.state;
-    Ok(State { freeze_us: before.freeze_us, frozen_ns: before.frozen_ns, ..running_in(generation, backing) })
+    Ok(State {
+        freeze_us: before.freeze_us,
+        frozen_ns: before.frozen_ns,
+        ..running_in(generation, backing, sys::own_start_ticks())
+    })
 }
 
-fn running_in(generation: u32, backing: &Backing) -> State {
+fn running_in(generation: u32, backing: &Backing, owner_start_ticks: u64) -> State {
     let owner_pid = sys::pid();
-    let owner_start_ticks = sys::start_ticks(owner_pid).unwrap_or(0);
     State {
         generation,
         phase: Phase::Running,

@@ -308,8 +308,13 @@ fn table() -> MutexGuard<'static, Option<Table>> {
 }
 
 fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
-    let mut copy = vec![0; record_bytes(region)?];
-    bytes::copy_out(backing, region.offset, &mut copy);
+    let len = record_bytes(region)?;
+    let mut copy = vec![0; len];
+    // What no root refers to stays zero: nobody reads it, and most of a record is that.
+    let head = roots::head_bytes(len)?;
+    bytes::copy_out(backing, region.offset, &mut copy[..head]);
+    let used = roots::used_bytes(&copy[..head], len)?.next_multiple_of(8);
+    bytes::copy_out(backing, region.offset + head as u64, &mut copy[head..used]);
     Ok(copy)
 }
 

@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use super::walk::{Step, Steps};
+use super::walk::Nodes;
 use super::{Frame, LEVELS, ORDER_0_BIT, Order, Pages, index, shift};
 
 /// What is wrong with a map.
@@ -145,29 +145,28 @@ pub(super) fn validate<P: Pages>(
 ) -> Result<Summary, MapError> {
     let mut summary = Summary::default();
     let mut enclosing = Enclosing::new(pages, root);
-    for step in Steps::new(pages, root) {
-        match step? {
-            Step::Node { node, level } => {
-                let end = node.checked_add(super::PAGE_BYTES);
-                let inside = limits.nodes.start <= node && end.is_some_and(|end| end <= limits.nodes.end);
-                if !inside {
-                    return Err(MapError::NodeOutside { node, level });
-                }
-                if !first_visit(node) {
-                    return Err(MapError::SharedNode { node, level });
-                }
-                if summary.nr_nodes == limits.max_nodes {
-                    return Err(MapError::TooManyNodes { most: limits.max_nodes });
-                }
-                summary.nr_nodes += 1;
-            }
-            Step::Word { key, bits } => {
-                let bytes = in_range(key, bits, &limits.memory)?;
-                enclosing.refuse_overlaps(key, bits)?;
-                summary.nr_frames += u64::from(bits.count_ones());
-                // Disjoint frames inside the memory cannot sum up to more than it has.
-                summary.size_bytes = summary.size_bytes.saturating_add(bytes);
-            }
+    for node in Nodes::new(pages, root) {
+        let leaf = node?;
+        let (node, level) = (leaf.node, leaf.level);
+        let end = node.checked_add(super::PAGE_BYTES);
+        let inside = limits.nodes.start <= node && end.is_some_and(|end| end <= limits.nodes.end);
+        if !inside {
+            return Err(MapError::NodeOutside { node, level });
+        }
+        if !first_visit(node) {
+            return Err(MapError::SharedNode { node, level });
+        }
+        if summary.nr_nodes == limits.max_nodes {
+            return Err(MapError::TooManyNodes { most: limits.max_nodes });
+        }
+        summary.nr_nodes += 1;
+        let mut words = leaf.words(pages);
+        while let Some((key, bits)) = words.next()? {
+            let bytes = in_range(key, bits, &limits.memory)?;
+            enclosing.refuse_overlaps(key, bits)?;
+            summary.nr_frames += u64::from(bits.count_ones());
+            // Disjoint frames inside the memory cannot sum up to more than it has.
+            summary.size_bytes = summary.size_bytes.saturating_add(bytes);
         }
     }
     match (limits.emptiness, summary) {

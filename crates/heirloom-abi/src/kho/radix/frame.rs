@@ -107,8 +107,9 @@ impl Frame {
     #[inline]
     #[must_use]
     pub const fn key(self) -> u64 {
-        let order = self.order.get();
-        (1 << (ORDER_0_BIT - order)) | (self.phys >> (PAGE_SHIFT + order))
+        // `(1 << (52 - order)) | (phys >> (12 + order))` in one shift. Written out, the order's byte is subtracted in a byte register, whose
+        // upper part the processor takes from whatever was in it before: each key then waits for the frame before it (10 ns instead of 3).
+        ((1 << ORDER_0_BIT) | (self.phys >> PAGE_SHIFT)) >> self.order.get()
     }
 
     /// Returns the frame that a key stands for, or `None` for a key that stands for none.

@@ -1,10 +1,13 @@
-//! The map that its owner works on: mark, unmark, ask, walk.
+//! The map that its owner works on: mark, unmark, ask, walk. Many frames at once are in `batch`.
 
 use core::ops::{ControlFlow, Range};
 
 use super::check::{Limits, MapError, Summary, validate};
-use super::walk::{Frames, Step, Steps, WordFrames};
-use super::{Frame, FrameError, LEVELS, Order, Pages, PagesMut, index, shift};
+use super::path::Path;
+use super::range::{Mark, keys, pieces};
+use super::runs::{Run, Runs};
+use super::walk::{Frames, Nodes};
+use super::{Frame, FrameError, LEVELS, Order, Pages, PagesMut, index};
 
 /// A frame could not be marked or unmarked; the map marks the same frames as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +38,7 @@ pub enum MarkError {
     Map(#[from] MapError),
 }
 
-/// A map of preserved frames. The tree lies in [`Pages`]; this is its root and the leaf that was used last.
+/// A map of preserved frames. The tree lies in [`Pages`]; this is its root and the nodes that were used last.
 ///
 /// Nodes are added and never taken away, as in Linux: the map of a steady set of frames is of steady size. A node is linked only when it
 /// is all zeros, and a mark is one store, so an owner that is killed between any two stores leaves a sound tree.
@@ -47,14 +50,8 @@ pub enum MarkError {
 /// have many parents is very long: a tree of another generation comes in through [`RadixMap::open`], which counts.
 #[derive(Clone, Debug)]
 pub struct RadixMap {
-    root: u64,
-    /// The keys of the leaf used last, without their low 15 bits: runs of marks go to one leaf.
-    cached_prefix: u64,
-    cached_leaf: u64,
+    pub(super) path: Path,
 }
-
-/// No key has this prefix.
-const NO_PREFIX: u64 = u64::MAX;
 
 impl RadixMap {
     /// Begins an empty map: takes one page for its root.
@@ -89,13 +86,13 @@ impl RadixMap {
     /// Takes the tree at `root`, which is this generation's own or was validated before.
     #[must_use]
     pub const fn at(root: u64) -> Self {
-        Self { root, cached_prefix: NO_PREFIX, cached_leaf: 0 }
+        Self { path: Path::new(root) }
     }
 
     /// Returns the address of the root, which `preserved-memory-map` of the root FDT says.
     #[must_use]
     pub const fn root(&self) -> u64 {
-        self.root
+        self.path.root()
     }
 
     /// Marks a frame as preserved.
@@ -105,13 +102,23 @@ impl RadixMap {
     /// [`MarkError::AlreadyMarked`], [`MarkError::OutOfPages`], or [`MarkError::Map`] if the tree is broken.
     #[inline]
     pub fn mark<P: PagesMut>(&mut self, pages: &mut P, frame: Frame) -> Result<(), MarkError> {
-        let key = frame.key();
-        let leaf = self.leaf_or_new(pages, key)?;
-        let (word, bit) = (load(pages, leaf, key)?, 1 << (key % u64::from(u64::BITS)));
-        if word & bit != 0 {
-            return Err(MarkError::AlreadyMarked { frame });
+        let (key, bit) = (frame.key(), bit(frame.key()));
+        if let Some(leaf) = self.path.near(pages, key) {
+            if pages.update(leaf, index(key, 0), with(bit)).is_some_and(|word| word & bit == 0) {
+                return Ok(());
+            }
         }
-        store(pages, leaf, key, word | bit)
+        self.mark_slowly(pages, frame)
+    }
+
+    /// Marks a frame whose leaf is not near, or says why it cannot be marked.
+    #[cold]
+    #[inline(never)]
+    fn mark_slowly<P: PagesMut>(&mut self, pages: &mut P, frame: Frame) -> Result<(), MarkError> {
+        let (key, bit) = (frame.key(), bit(frame.key()));
+        let leaf = self.path.seek_or_grow(pages, key)?;
+        let word = pages.update(leaf, index(key, 0), with(bit)).ok_or(outside(leaf))?;
+        if word & bit == 0 { Ok(()) } else { Err(MarkError::AlreadyMarked { frame }) }
     }
 
     /// Takes the mark of a frame back.
@@ -121,13 +128,23 @@ impl RadixMap {
     /// [`MarkError::NotMarked`], or [`MarkError::Map`] if the tree is broken.
     #[inline]
     pub fn unmark<P: PagesMut>(&mut self, pages: &mut P, frame: Frame) -> Result<(), MarkError> {
-        let key = frame.key();
-        let leaf = self.leaf(pages, key)?.ok_or(MarkError::NotMarked { frame })?;
-        let (word, bit) = (load(pages, leaf, key)?, 1 << (key % u64::from(u64::BITS)));
-        if word & bit == 0 {
-            return Err(MarkError::NotMarked { frame });
+        let (key, bit) = (frame.key(), bit(frame.key()));
+        if let Some(leaf) = self.path.near(pages, key) {
+            if pages.update(leaf, index(key, 0), without(bit)).is_some_and(|word| word & bit != 0) {
+                return Ok(());
+            }
         }
-        store(pages, leaf, key, word & !bit)
+        self.unmark_slowly(pages, frame)
+    }
+
+    /// Takes the mark back of a frame whose leaf is not near, or says why it cannot be.
+    #[cold]
+    #[inline(never)]
+    fn unmark_slowly<P: PagesMut>(&mut self, pages: &mut P, frame: Frame) -> Result<(), MarkError> {
+        let (key, bit) = (frame.key(), bit(frame.key()));
+        let leaf = self.path.seek(pages, key)?.ok_or(MarkError::NotMarked { frame })?;
+        let word = pages.update(leaf, index(key, 0), without(bit)).ok_or(outside(leaf))?;
+        if word & bit != 0 { Ok(()) } else { Err(MarkError::NotMarked { frame }) }
     }
 
     /// Returns whether this very frame is marked; a marked larger one around it does not count.
@@ -135,10 +152,11 @@ impl RadixMap {
     /// # Errors
     ///
     /// [`MapError`] if the tree is broken.
+    #[inline]
     pub fn contains<P: Pages>(&self, pages: &P, frame: Frame) -> Result<bool, MapError> {
         let key = frame.key();
-        let Some(leaf) = self.find_leaf(pages, key)? else { return Ok(false) };
-        Ok(load(pages, leaf, key)? & (1 << (key % u64::from(u64::BITS))) != 0)
+        let Some(leaf) = self.path.find(pages, key)? else { return Ok(false) };
+        Ok(pages.load(leaf, index(key, 0)).ok_or(outside(leaf))? & bit(key) != 0)
     }
 
     /// Marks every frame of `order` in the range of addresses, whole words at a time. An empty range is no work.
@@ -154,16 +172,16 @@ impl RadixMap {
     ) -> Result<(), MarkError> {
         let keys = keys(range, order)?;
         // First everything that can fail: nodes, and bits that are set.
-        for (key, mask) in words(keys.clone()) {
-            let leaf = self.leaf_or_new(pages, key)?;
-            if let Some(frame) = lowest_frame(key, load(pages, leaf, key)? & mask) {
+        for piece in pieces(keys.clone()) {
+            let leaf = self.path.seek_or_grow(pages, piece.key())?;
+            if let Some(key) = piece.first_unlike(pages, leaf, Mark::Clear)? {
+                let frame = Frame::from_key(key).ok_or(MapError::BadKey { key })?;
                 return Err(MarkError::AlreadyMarked { frame });
             }
         }
-        for (key, mask) in words(keys) {
-            let leaf = self.leaf_or_new(pages, key)?;
-            let word = load(pages, leaf, key)?;
-            store(pages, leaf, key, word | mask)?;
+        for piece in pieces(keys) {
+            let leaf = self.path.seek_or_grow(pages, piece.key())?;
+            piece.write(pages, leaf, Mark::Set)?;
         }
         Ok(())
     }
@@ -180,19 +198,19 @@ impl RadixMap {
         order: Order,
     ) -> Result<(), MarkError> {
         let keys = keys(range, order)?;
-        for (key, mask) in words(keys.clone()) {
-            let word = match self.leaf(pages, key)? {
-                Some(leaf) => load(pages, leaf, key)?,
-                None => 0,
+        for piece in pieces(keys.clone()) {
+            let first_clear = match self.path.seek(pages, piece.key())? {
+                Some(leaf) => piece.first_unlike(pages, leaf, Mark::Set)?,
+                None => Some(piece.first_key()),
             };
-            if let Some(frame) = lowest_frame(key, !word & mask) {
+            if let Some(key) = first_clear {
+                let frame = Frame::from_key(key).ok_or(MapError::BadKey { key })?;
                 return Err(MarkError::NotMarked { frame });
             }
         }
-        for (key, mask) in words(keys) {
-            if let Some(leaf) = self.leaf(pages, key)? {
-                let word = load(pages, leaf, key)?;
-                store(pages, leaf, key, word & !mask)?;
+        for piece in pieces(keys) {
+            if let Some(leaf) = self.path.seek(pages, piece.key())? {
+                piece.write(pages, leaf, Mark::Clear)?;
             }
         }
         Ok(())
@@ -200,7 +218,7 @@ impl RadixMap {
 
     /// Iterates over the marked frames, larger orders first, within an order by address.
     pub fn frames<'p, P: Pages>(&self, pages: &'p P) -> Frames<'p, P> {
-        Frames::new(pages, self.root)
+        Frames::new(pages, self.path.root())
     }
 
     /// Calls `visit` with each marked frame, in the order of [`RadixMap::frames`], until it breaks.
@@ -213,12 +231,37 @@ impl RadixMap {
         pages: &P,
         mut visit: impl FnMut(Frame) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, MapError> {
-        for step in Steps::new(pages, self.root) {
-            let Step::Word { key, bits } = step? else { continue };
-            for frame in WordFrames::new(key, bits)? {
-                if let ControlFlow::Break(value) = visit(frame) {
-                    return Ok(ControlFlow::Break(value));
+        for node in Nodes::new(pages, self.path.root()) {
+            let mut words = node?.words(pages);
+            while let Some((key, bits)) = words.next()? {
+                for frame in words.frames(key, bits)? {
+                    if let ControlFlow::Break(value) = visit(frame) {
+                        return Ok(ControlFlow::Break(value));
+                    }
                 }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Iterates over the marked frames in runs: neighbours of one order, as many as there are, in the order of [`RadixMap::frames`].
+    pub fn runs<'p, P: Pages>(&self, pages: &'p P) -> Runs<'p, P> {
+        Runs::new(pages, self.path.root())
+    }
+
+    /// Calls `visit` with each run, in the order of [`RadixMap::runs`], until it breaks.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`] if the tree is broken; `visit` may have been called before.
+    pub fn walk_runs<P: Pages, B>(
+        &self,
+        pages: &P,
+        mut visit: impl FnMut(Run) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, MapError> {
+        for run in self.runs(pages) {
+            if let ControlFlow::Break(value) = visit(run?) {
+                return Ok(ControlFlow::Break(value));
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -230,10 +273,8 @@ impl RadixMap {
     ///
     /// [`MapError`] if the tree is broken; `visit` may have been called before.
     pub fn walk_nodes<P: Pages>(&self, pages: &P, mut visit: impl FnMut(u64)) -> Result<(), MapError> {
-        for step in Steps::new(pages, self.root) {
-            if let Step::Node { node, .. } = step? {
-                visit(node);
-            }
+        for node in Nodes::new(pages, self.path.root()) {
+            visit(node?.node);
         }
         Ok(())
     }
@@ -260,109 +301,28 @@ impl RadixMap {
         limits: &Limits,
         first_visit: impl FnMut(u64) -> bool,
     ) -> Result<Summary, MapError> {
-        validate(pages, self.root, limits, first_visit)
-    }
-
-    #[inline]
-    fn leaf<P: Pages>(&mut self, pages: &P, key: u64) -> Result<Option<u64>, MapError> {
-        if key >> shift(1) == self.cached_prefix {
-            return Ok(Some(self.cached_leaf));
-        }
-        let leaf = self.find_leaf(pages, key)?;
-        if let Some(leaf) = leaf {
-            (self.cached_prefix, self.cached_leaf) = (key >> shift(1), leaf);
-        }
-        Ok(leaf)
-    }
-
-    #[inline]
-    fn leaf_or_new<P: PagesMut>(&mut self, pages: &mut P, key: u64) -> Result<u64, MarkError> {
-        if key >> shift(1) == self.cached_prefix {
-            return Ok(self.cached_leaf);
-        }
-        self.grow_leaf(pages, key)
-    }
-
-    fn find_leaf<P: Pages>(&self, pages: &P, key: u64) -> Result<Option<u64>, MapError> {
-        if self.root == 0 {
-            return Err(MapError::ZeroRoot { root: 0 });
-        }
-        let mut node = self.root;
-        for level in (1..LEVELS).rev() {
-            node = pages.load(node, index(key, level)).ok_or(MapError::NodeOutside { node, level })?;
-            if node == 0 {
-                return Ok(None);
-            }
-        }
-        Ok(Some(node))
-    }
-
-    /// Walks down to a leaf and adds the nodes that are not there.
-    ///
-    /// Each node is linked to its parent at once. If a later one cannot be had, the earlier ones stay, empty, where the next
-    /// attempt finds them: nothing dangles and nothing leaks.
-    #[cold]
-    fn grow_leaf<P: PagesMut>(&mut self, pages: &mut P, key: u64) -> Result<u64, MarkError> {
-        if self.root == 0 {
-            return Err(MapError::ZeroRoot { root: 0 }.into());
-        }
-        let mut node = self.root;
-        for level in (1..LEVELS).rev() {
-            let outside = MapError::NodeOutside { node, level };
-            let mut child = pages.load(node, index(key, level)).ok_or(outside)?;
-            if child == 0 {
-                child = pages.allocate().ok_or(MarkError::OutOfPages { level: level - 1 })?;
-                pages.store(node, index(key, level), child).ok_or(outside)?;
-            }
-            node = child;
-        }
-        (self.cached_prefix, self.cached_leaf) = (key >> shift(1), node);
-        Ok(node)
+        validate(pages, self.path.root(), limits, first_visit)
     }
 }
 
+/// The bit of a key in its word.
 #[inline]
-fn load<P: Pages>(pages: &P, leaf: u64, key: u64) -> Result<u64, MapError> {
-    pages.load(leaf, index(key, 0)).ok_or(MapError::NodeOutside { node: leaf, level: 0 })
+fn bit(key: u64) -> u64 {
+    1 << (key % u64::from(u64::BITS))
 }
 
+/// Sets a bit that is not set.
 #[inline]
-fn store<P: PagesMut>(pages: &mut P, leaf: u64, key: u64, word: u64) -> Result<(), MarkError> {
-    let outside = MapError::NodeOutside { node: leaf, level: 0 };
-    pages.store(leaf, index(key, 0), word).ok_or(MarkError::Map(outside))
+fn with(bit: u64) -> impl FnOnce(u64) -> Option<u64> {
+    move |word| if word & bit == 0 { Some(word | bit) } else { None }
 }
 
-/// Returns the keys of the frames that a range consists of.
-fn keys(range: Range<u64>, order: Order) -> Result<Range<u64>, FrameError> {
-    if range.start == range.end {
-        return Ok(0..0);
-    }
-    let first = Frame::new(range.start, order)?;
-    let wrong = FrameError { phys: range.end, order };
-    let last = Frame::new(range.end.wrapping_sub(order.bytes()), order).map_err(|_| wrong)?;
-    if last < first || last.end() != range.end {
-        return Err(wrong);
-    }
-    Ok(first.key()..last.key() + 1)
+/// Clears a bit that is set.
+#[inline]
+fn without(bit: u64) -> impl FnOnce(u64) -> Option<u64> {
+    move |word| if word & bit != 0 { Some(word & !bit) } else { None }
 }
 
-/// Splits keys into words: the key of each word's bit 0, and a mask of the bits that are meant.
-fn words(keys: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
-    const BITS: u64 = u64::BITS as u64;
-    let mut next = keys.start;
-    core::iter::from_fn(move || {
-        if next >= keys.end {
-            return None;
-        }
-        let word = next - next % BITS;
-        let above = BITS - (keys.end - word).min(BITS);
-        let mask = (u64::MAX << (next - word)) & (u64::MAX >> above);
-        next = word + BITS;
-        Some((word, mask))
-    })
-}
-
-/// Returns the frame of the lowest bit.
-fn lowest_frame(key: u64, bits: u64) -> Option<Frame> {
-    if bits == 0 { None } else { Frame::from_key(key + u64::from(bits.trailing_zeros())) }
+fn outside(leaf: u64) -> MapError {
+    MapError::NodeOutside { node: leaf, level: 0 }
 }

@@ -44,10 +44,14 @@
 //! - *in range*: each bit's key has an order and a frame inside the memory.
 //! - *disjoint*: no two marked frames share a page, of whatever orders.
 
+mod batch;
 mod check;
 mod frame;
 mod map;
 mod pages;
+mod path;
+mod range;
+mod runs;
 mod walk;
 
 #[cfg(test)]
@@ -57,6 +61,7 @@ pub use check::{Emptiness, Limits, MapError, Summary};
 pub use frame::{Frame, FrameError, Order};
 pub use map::{MarkError, RadixMap};
 pub use pages::{PageArray, PageBytes, PageSlice, Pages, PagesMut};
+pub use runs::{Run, Runs};
 pub use walk::Frames;
 
 /// Bytes of a page, and of each node of the tree.

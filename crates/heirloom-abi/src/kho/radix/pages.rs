@@ -2,8 +2,22 @@
 //!
 //! Access is by word, not by reference to a page: the heap of a process is mapped by several threads and, for a moment, by two
 //! processes, so its implementation reads and writes atomics; a kernel's goes through its direct map. Both inline to one load or store.
+//!
+//! Two methods suffice to implement, [`Pages::load`] and [`PagesMut::store`] (with `allocate`). The others have the same meaning
+//! word by word, and are there to be replaced where a page can be found once for many words:
+//!
+//! ```text
+//! load, store             one word                        a search for the page each
+//! update                  one word, read and written      one search instead of two: a mark
+//! words_unlike, fill      many words of a page            one search: walks, ranges
+//! ```
 
-use super::{NODE_WORDS, PAGE_BYTES};
+use core::ops::Range;
+
+use super::{NODE_WORDS, PAGE_BYTES, PAGE_SHIFT};
+
+/// Most words that [`Pages::words_unlike`] looks at.
+pub(super) const MASK_WORDS: usize = u64::BITS as usize;
 
 /// Memory that can be read as pages of 512 words.
 pub trait Pages {
@@ -12,12 +26,47 @@ pub trait Pages {
     /// `None` if no page that may hold a node starts at `phys`, or `index` is not below [`NODE_WORDS`]. `phys` may be
     /// any value: it may come from another generation.
     fn load(&self, phys: u64, index: usize) -> Option<u64>;
+
+    /// Returns which of the page's `words` are not `value`: bit 0 stands for the first of them. After the 64th it looks no further.
+    ///
+    /// `None` as of [`Pages::load`], for any of the words that it looks at.
+    #[inline]
+    fn words_unlike(&self, phys: u64, words: Range<usize>, value: u64) -> Option<u64> {
+        let mut mask = 0;
+        for (bit, index) in words.take(MASK_WORDS).enumerate() {
+            mask |= u64::from(self.load(phys, index)? != value) << bit;
+        }
+        Some(mask)
+    }
 }
 
 /// Memory in which a tree can grow.
 pub trait PagesMut: Pages {
     /// Writes word `index` of the page at `phys`; `None`, and no effect, where [`Pages::load`] gives `None`.
     fn store(&mut self, phys: u64, index: usize, value: u64) -> Option<()>;
+
+    /// Replaces word `index` of the page at `phys` by what `change` makes of it, in one store, if it makes anything; returns
+    /// what it was. `None`, and no effect, where [`Pages::load`] gives `None`.
+    #[inline]
+    fn update(&mut self, phys: u64, index: usize, change: impl FnOnce(u64) -> Option<u64>) -> Option<u64>
+    where
+        Self: Sized,
+    {
+        let word = self.load(phys, index)?;
+        if let Some(changed) = change(word) {
+            self.store(phys, index, changed)?;
+        }
+        Some(word)
+    }
+
+    /// Writes `value` to each of the page's `words`, first to last; `None` where [`PagesMut::store`] gives `None` for one of them.
+    #[inline]
+    fn fill(&mut self, phys: u64, words: Range<usize>, value: u64) -> Option<()> {
+        for index in words {
+            self.store(phys, index, value)?;
+        }
+        Some(())
+    }
 
     /// Takes a page for a node of the tree; `None` if there is none left.
     ///
@@ -26,14 +75,24 @@ pub trait PagesMut: Pages {
     fn allocate(&mut self) -> Option<u64>;
 }
 
-/// Returns the page's number in an array that begins at `base`.
+/// Returns the page's number in an array that begins at `base`; a number that no array has, if no page starts there.
+///
+/// The bits that make an address misaligned become the highest of its number, and an address before the first page wraps around to
+/// one of the highest numbers: so the test against the array's length, which has to be made anyway, is the only one.
 #[inline]
 fn page_index(base: u64, phys: u64) -> Option<usize> {
-    let offset = phys.checked_sub(base)?;
-    if offset % PAGE_BYTES != 0 {
-        return None;
+    usize::try_from(phys.wrapping_sub(base).rotate_right(PAGE_SHIFT)).ok()
+}
+
+/// [`Pages::words_unlike`] of words that lie side by side.
+#[inline]
+fn unlike(words: &[u64], value: u64) -> u64 {
+    let bit = |(bit, &word): (usize, &u64)| u64::from(word != value) << bit;
+    match words.first_chunk::<MASK_WORDS>() {
+        // A fixed number of them is a loop without branches.
+        Some(words) => words.iter().enumerate().map(bit).fold(0, |mask, bit| mask | bit),
+        None => words.iter().enumerate().map(bit).fold(0, |mask, bit| mask | bit),
     }
-    usize::try_from(offset / PAGE_BYTES).ok()
 }
 
 /// A run of pages, borrowed, to read.
@@ -55,6 +114,11 @@ impl Pages for PageSlice<'_> {
     #[inline]
     fn load(&self, phys: u64, index: usize) -> Option<u64> {
         self.pages.get(page_index(self.base, phys)?)?.get(index).copied()
+    }
+
+    #[inline]
+    fn words_unlike(&self, phys: u64, words: Range<usize>, value: u64) -> Option<u64> {
+        Some(unlike(self.pages.get(page_index(self.base, phys)?)?.get(words)?, value))
     }
 }
 
@@ -85,12 +149,33 @@ impl Pages for PageArray<'_> {
     fn load(&self, phys: u64, index: usize) -> Option<u64> {
         self.pages.get(page_index(self.base, phys)?)?.get(index).copied()
     }
+
+    #[inline]
+    fn words_unlike(&self, phys: u64, words: Range<usize>, value: u64) -> Option<u64> {
+        Some(unlike(self.pages.get(page_index(self.base, phys)?)?.get(words)?, value))
+    }
 }
 
 impl PagesMut for PageArray<'_> {
     #[inline]
     fn store(&mut self, phys: u64, index: usize, value: u64) -> Option<()> {
         *self.pages.get_mut(page_index(self.base, phys)?)?.get_mut(index)? = value;
+        Some(())
+    }
+
+    #[inline]
+    fn update(&mut self, phys: u64, index: usize, change: impl FnOnce(u64) -> Option<u64>) -> Option<u64> {
+        let word = self.pages.get_mut(page_index(self.base, phys)?)?.get_mut(index)?;
+        let before = *word;
+        if let Some(changed) = change(before) {
+            *word = changed;
+        }
+        Some(before)
+    }
+
+    #[inline]
+    fn fill(&mut self, phys: u64, words: Range<usize>, value: u64) -> Option<()> {
+        self.pages.get_mut(page_index(self.base, phys)?)?.get_mut(words)?.fill(value);
         Some(())
     }
 

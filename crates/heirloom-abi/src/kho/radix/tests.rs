@@ -1,3 +1,4 @@
+use core::ops::ControlFlow;
 use std::vec;
 use std::vec::Vec;
 
@@ -295,4 +296,105 @@ fn a_range_ending_at_the_top_of_memory_is_marked() {
         map.mark_range(pages, top - 3 * PAGE_BYTES..top, Order::ZERO).unwrap();
         assert_eq!(frames(map, pages).len(), 3);
     });
+}
+
+fn runs(map: &RadixMap, pages: &impl Pages) -> Vec<(u64, u64, u32)> {
+    let run = |run: Run| (run.range().start, run.range().end, run.order().get());
+    map.runs(pages).map(|next| run(next.unwrap())).collect()
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "minutes under Miri, and no unsafe code in this crate")]
+fn runs_join_over_words_and_leaves_and_not_over_orders() {
+    // order 9   |2M|            order 0   ...|128 MiB - 8 KiB .. 128 MiB | one whole leaf | + 3 pages |.|one|
+    with_map(16, |map, pages| {
+        let leaf = 128 << 20;
+        map.mark(pages, frame(0x20_0000, 9)).unwrap();
+        map.mark_range(pages, leaf - 0x2000..2 * leaf + 0x3000, Order::ZERO).unwrap();
+        map.mark(pages, frame(2 * leaf + 0x4000, 0)).unwrap();
+        map.mark(pages, frame(0x40_0000, 0)).unwrap();
+        let expected = [
+            (0x20_0000, 0x40_0000, 9),
+            (0x40_0000, 0x40_1000, 0),
+            (leaf - 0x2000, 2 * leaf + 0x3000, 0),
+            (2 * leaf + 0x4000, 2 * leaf + 0x5000, 0),
+        ];
+        assert_eq!(runs(map, pages), expected);
+        let mut nr = 0;
+        let broke = map.walk_runs(pages, |run| {
+            nr += 1;
+            if run.nr_frames() > 1 { ControlFlow::Break(run.bytes()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!((broke, nr), (Ok(ControlFlow::Break(leaf + 0x5000)), 3));
+    });
+}
+
+#[test]
+fn a_run_that_reaches_past_the_address_space_is_an_error() {
+    // Keys 2 and 3 are of order 51: 3 would end at 2^64. 4 is of order 50.
+    for bits in [0b1000, 0b1100, 0b11100, 0b11000, 0b11] {
+        with_map(16, |map, pages| {
+            map.mark(pages, frame(0, 51)).unwrap();
+            pages.store(node(0), 0, bits).unwrap();
+            let mut runs = map.runs(pages);
+            assert!(matches!(runs.next(), Some(Err(MapError::BadKey { .. }))), "{bits:#b}");
+            assert!(runs.next().is_none());
+        });
+    }
+}
+
+#[test]
+fn a_list_is_marked_whole_or_not_at_all() {
+    with_map(64, |map, pages| {
+        // More than a batch, over two leaves, the last of them marked before.
+        let all: Vec<Frame> =
+            (0..100).map(|page| frame((128 << 20) - 0x3_2000 + page * PAGE_BYTES, 0)).collect();
+        let last = all[99];
+        map.mark(pages, last).unwrap();
+        assert_eq!(map.mark_all(pages, &all), Err(MarkError::AlreadyMarked { frame: last }));
+        assert_eq!(frames(map, pages), [last]);
+        assert_eq!(map.unmark_all(pages, &all), Err(MarkError::NotMarked { frame: all[0] }));
+        assert_eq!(frames(map, pages), [last]);
+
+        let twice = [all[3], all[70], all[3]];
+        assert_eq!(map.mark_all(pages, &twice), Err(MarkError::AlreadyMarked { frame: all[3] }));
+        assert_eq!(frames(map, pages), [last]);
+
+        map.mark_all(pages, &all[..99]).unwrap();
+        assert_eq!(frames(map, pages), all);
+        let twice = [all[98], all[0], all[98]];
+        assert_eq!(map.unmark_all(pages, &twice), Err(MarkError::NotMarked { frame: all[98] }));
+        assert_eq!(frames(map, pages), all);
+        map.unmark_all(pages, &all).unwrap();
+        assert_eq!(frames(map, pages), []);
+        assert_eq!(map.mark_all(pages, &[]), Ok(()));
+    });
+}
+
+#[test]
+fn a_list_for_which_pages_run_out_is_not_marked() {
+    with_map(LEVELS + 1, |map, pages| {
+        let list = [frame(0x1000, 0), frame(128 << 20, 0), frame(1 << 39, 0)];
+        let refused = map.mark_all(pages, &list).unwrap_err();
+        assert!(matches!(refused, MarkError::OutOfPages { .. }), "{refused:?}");
+        assert_eq!(frames(map, pages), []);
+    });
+}
+
+#[test]
+fn addresses_beside_an_array_are_in_no_page_of_it() {
+    let mut memory = vec![[7; NODE_WORDS]; 2];
+    let pages = PageArray::new(BASE, &mut memory, 0);
+    for inside in [BASE, BASE + PAGE_BYTES] {
+        assert_eq!(pages.load(inside, 511), Some(7));
+        assert_eq!(pages.load(inside, 512), None);
+        assert_eq!(pages.words_unlike(inside, 448..512, 0), Some(u64::MAX));
+        assert_eq!(pages.words_unlike(inside, 510..513, 0), None);
+    }
+    for outside in
+        [0, 1, BASE - PAGE_BYTES, BASE - 1, BASE + 1, BASE + 8, BASE + 2 * PAGE_BYTES, u64::MAX, !0xfff]
+    {
+        assert_eq!(pages.load(outside, 0), None, "{outside:#x}");
+        assert_eq!(pages.words_unlike(outside, 0..64, 0), None, "{outside:#x}");
+    }
 }

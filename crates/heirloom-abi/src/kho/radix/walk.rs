@@ -1,33 +1,95 @@
-//! Walking the tree, word by word and in order of keys: larger orders first, within an order by address.
+//! Walking the tree in order of keys: larger orders first, within an order by address.
+//!
+//! ```text
+//! Nodes    each node, parents first            six levels down and no further, whatever is read
+//! Words    the words of a leaf that are not 0  by masks of 64 words: empty stretches cost next to nothing
+//! Frames   the frames of each word             tested by the word, not one by one
+//! ```
 
 use super::check::MapError;
+use super::pages::MASK_WORDS;
 use super::{Frame, LEVELS, NODE_WORDS, ORDER_0_BIT, PAGE_BYTES, Pages, shift};
 
-/// What a walk comes across.
+/// A node, before any of its entries is read. Its address is aligned and no node above it has the same.
 #[derive(Clone, Copy)]
-pub(super) enum Step {
-    /// A node, before any of its entries is read. Its address is aligned and no node above it has the same.
-    Node { node: u64, level: usize },
-    /// A word of a leaf that is not 0, and the key of its lowest bit.
-    Word { key: u64, bits: u64 },
+pub(super) struct Node {
+    pub(super) node: u64,
+    pub(super) level: usize,
+    /// The lowest key below it.
+    key: u64,
 }
 
-/// A walk over foreign bytes: it goes six levels down and not further, whatever it reads.
+impl Node {
+    /// Its words, if it is a leaf.
+    #[inline]
+    pub(super) fn words<'p, P: Pages>(&self, pages: &'p P) -> Words<'p, P> {
+        if self.level > 0 {
+            return Words::none(pages);
+        }
+        // Where both ends of a leaf stand for frames of one order, so does all between.
+        let last = self.key + ((NODE_WORDS as u64) << shift(0)) - 1;
+        let ends = (Frame::from_key(self.key), Frame::from_key(last));
+        let first = match ends {
+            (Some(first), Some(last)) if first.order() == last.order() => Some(first),
+            _ => None,
+        };
+        Words { pages, entries: Entries::of(self.node), key: self.key, first }
+    }
+
+    /// The lowest key below it, if it is a leaf.
+    pub(super) fn leaf_key(&self) -> Option<u64> {
+        if self.level == 0 { Some(self.key) } else { None }
+    }
+}
+
+/// The entries of a node that are not 0.
+#[derive(Clone, Copy)]
+struct Entries {
+    node: u64,
+    /// First entry behind those of `mask`.
+    next: usize,
+    /// Which of the [`MASK_WORDS`] entries before `next` are still to come.
+    mask: u64,
+}
+
+impl Entries {
+    const NONE: Self = Self { node: 0, next: NODE_WORDS, mask: 0 };
+
+    const fn of(node: u64) -> Self {
+        Self { node, next: 0, mask: 0 }
+    }
+
+    /// Returns the next entry and its index, or nothing behind the last; `None` if the node is in no page.
+    #[inline]
+    fn next<P: Pages>(&mut self, pages: &P) -> Option<Option<(usize, u64)>> {
+        loop {
+            while self.mask == 0 {
+                if self.next >= NODE_WORDS {
+                    return Some(None);
+                }
+                self.mask = pages.words_unlike(self.node, self.next..self.next + MASK_WORDS, 0)?;
+                self.next += MASK_WORDS;
+            }
+            let index = self.next - MASK_WORDS + self.mask.trailing_zeros() as usize;
+            self.mask &= self.mask - 1;
+            // It is 0 after all if somebody takes marks back meanwhile.
+            match pages.load(self.node, index)? {
+                0 => {}
+                entry => return Some(Some((index, entry))),
+            }
+        }
+    }
+}
+
+/// A walk over the nodes of a foreign tree: it goes six levels down and not further, whatever it reads.
 ///
-/// It stops at the first error. Who counts the [`Step::Node`]s bounds the whole walk.
-pub(super) struct Steps<'p, P> {
+/// It stops at the first error. Who counts the nodes bounds the whole walk.
+pub(super) struct Nodes<'p, P> {
     pages: &'p P,
-    /// Node, next entry and lowest key of each level on the way to here; those below `level` are stale.
-    path: [Position; LEVELS],
+    /// Entries and lowest key of each level on the way to here; those below `level` are stale.
+    path: [(Entries, u64); LEVELS],
     level: usize,
     state: State,
-}
-
-#[derive(Clone, Copy)]
-struct Position {
-    node: u64,
-    next: usize,
-    key: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -37,68 +99,101 @@ enum State {
     Over,
 }
 
-impl<'p, P: Pages> Steps<'p, P> {
+impl<'p, P: Pages> Nodes<'p, P> {
     pub(super) fn new(pages: &'p P, root: u64) -> Self {
-        let start = Position { node: root, next: 0, key: 0 };
         let state = if root == 0 { State::Over } else { State::AtRoot };
-        Self { pages, path: [start; LEVELS], level: LEVELS - 1, state }
+        Self { pages, path: [(Entries::of(root), 0); LEVELS], level: LEVELS - 1, state }
     }
 
-    fn step(&mut self) -> Result<Option<Step>, MapError> {
+    /// Ends the walk.
+    pub(super) fn stop(&mut self) {
+        self.state = State::Over;
+    }
+
+    fn step(&mut self) -> Result<Option<Node>, MapError> {
         if self.state == State::AtRoot {
             self.state = State::Walking;
-            return self.enter(self.path[self.level].node).map(Some);
+            return enter(self.path[self.level].0.node, self.level, 0).map(Some);
         }
         while self.state == State::Walking {
             let level = self.level;
-            let here = &mut self.path[level];
-            if here.next == NODE_WORDS {
+            let (entries, key) = &mut self.path[level];
+            let (node, key) = (entries.node, *key);
+            let next = entries.next(self.pages).ok_or(MapError::NodeOutside { node, level })?;
+            let Some((index, child)) = next else {
                 match level + 1 {
                     LEVELS => self.state = State::Over,
                     up => self.level = up,
                 }
                 continue;
-            }
-            let index = here.next;
-            here.next += 1;
-            let Position { node, key, .. } = *here;
-            let entry = self.pages.load(node, index).ok_or(MapError::NodeOutside { node, level })?;
-            if entry == 0 {
-                continue;
-            }
+            };
             let key = key | ((index as u64) << shift(level));
-            if level == 0 {
-                return Ok(Some(Step::Word { key, bits: entry }));
-            }
             // Only the root can index past the last order.
             if key >> (ORDER_0_BIT + 1) != 0 {
                 return Err(MapError::BadKey { key });
             }
-            if self.path[level..].iter().any(|above| above.node == entry) {
-                return Err(MapError::Loop { node: entry, level: level - 1 });
+            if self.path[level..].iter().any(|(above, _)| above.node == child) {
+                return Err(MapError::Loop { node: child, level: level - 1 });
             }
-            self.level = level - 1;
-            self.path[self.level] = Position { node: entry, next: 0, key };
-            return self.enter(entry).map(Some);
+            let below = level - 1;
+            let node = enter(child, below, key)?;
+            // A leaf has no nodes below it; its words are the caller's to read.
+            if below > 0 {
+                self.level = below;
+                self.path[below] = (Entries::of(child), key);
+            }
+            return Ok(Some(node));
         }
         Ok(None)
     }
+}
 
-    fn enter(&self, node: u64) -> Result<Step, MapError> {
-        let level = self.level;
-        if node % PAGE_BYTES != 0 {
-            return Err(MapError::Misaligned { node, level });
-        }
-        Ok(Step::Node { node, level })
+fn enter(node: u64, level: usize, key: u64) -> Result<Node, MapError> {
+    if node % PAGE_BYTES != 0 {
+        return Err(MapError::Misaligned { node, level });
+    }
+    Ok(Node { node, level, key })
+}
+
+impl<P: Pages> Iterator for Nodes<'_, P> {
+    type Item = Result<Node, MapError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().inspect_err(|_| self.state = State::Over).transpose()
     }
 }
 
-impl<P: Pages> Iterator for Steps<'_, P> {
-    type Item = Result<Step, MapError>;
+/// The words of a leaf that are not 0, each with the key of its lowest bit.
+pub(super) struct Words<'p, P> {
+    pages: &'p P,
+    entries: Entries,
+    /// The lowest key.
+    key: u64,
+    /// Its frame, if all keys of the leaf stand for frames of one order. It is so but in the first leaf of the tree and the last of an order.
+    first: Option<Frame>,
+}
+
+impl<'p, P: Pages> Words<'p, P> {
+    const fn none(pages: &'p P) -> Self {
+        Self { pages, entries: Entries::NONE, key: 0, first: None }
+    }
 
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        self.step().inspect_err(|_| self.state = State::Over).transpose()
+    pub(super) fn next(&mut self) -> Result<Option<(u64, u64)>, MapError> {
+        match self.entries.next(self.pages) {
+            Some(Some((index, bits))) => Ok(Some((self.key | ((index as u64) << shift(0)), bits))),
+            Some(None) => Ok(None),
+            None => Err(MapError::NodeOutside { node: self.entries.node, level: 0 }),
+        }
+    }
+
+    /// The frames of a word of the leaf.
+    #[inline]
+    pub(super) fn frames(&self, key: u64, bits: u64) -> Result<WordFrames, MapError> {
+        match self.first {
+            Some(first) => Ok(WordFrames { bits, first: Some(first.further(key - self.key)) }),
+            None => WordFrames::new(key, bits),
+        }
     }
 }
 
@@ -113,8 +208,8 @@ impl WordFrames {
     const NONE: Self = Self { bits: 0, first: None };
 
     /// Tests all frames of the word at once; `bits` is not 0.
-    #[inline]
-    pub(super) fn new(key: u64, bits: u64) -> Result<Self, MapError> {
+    #[cold]
+    fn new(key: u64, bits: u64) -> Result<Self, MapError> {
         if key == 0 {
             // The first word of the tree holds the largest orders, a few bits each.
             let bad = (0..u64::from(u64::BITS))
@@ -150,13 +245,28 @@ impl Iterator for WordFrames {
 ///
 /// It ends after the first error, which a map that passed its check does not have.
 pub struct Frames<'p, P> {
-    steps: Steps<'p, P>,
+    nodes: Nodes<'p, P>,
+    words: Words<'p, P>,
     word: WordFrames,
 }
 
 impl<'p, P: Pages> Frames<'p, P> {
     pub(super) fn new(pages: &'p P, root: u64) -> Self {
-        Self { steps: Steps::new(pages, root), word: WordFrames::NONE }
+        Self { nodes: Nodes::new(pages, root), words: Words::none(pages), word: WordFrames::NONE }
+    }
+
+    /// Goes on to the next word, whatever is left of this one; false behind the last.
+    fn advance(&mut self) -> Result<bool, MapError> {
+        loop {
+            if let Some((key, bits)) = self.words.next()? {
+                self.word = self.words.frames(key, bits)?;
+                return Ok(true);
+            }
+            match self.nodes.next() {
+                Some(node) => self.words = node?.words(self.words.pages),
+                None => return Ok(false),
+            }
+        }
     }
 }
 
@@ -169,15 +279,12 @@ impl<P: Pages> Iterator for Frames<'_, P> {
             if let Some(frame) = self.word.next() {
                 return Some(Ok(frame));
             }
-            let word = match self.steps.next()? {
-                Ok(Step::Word { key, bits }) => WordFrames::new(key, bits),
-                Ok(Step::Node { .. }) => continue,
-                Err(error) => Err(error),
-            };
-            match word {
-                Ok(word) => self.word = word,
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return None,
                 Err(error) => {
-                    self.steps.state = State::Over;
+                    self.nodes.stop();
+                    self.words.entries = Entries::NONE;
                     return Some(Err(error));
                 }
             }
