@@ -295,29 +295,25 @@ impl Backing {
         }
     }
 
-    /// Zeroes a range where it has pages; where it has none it is zero, and no page is made for it.
+    /// Zeroes a range where it has pages, in memory or in swap; where it has none it is zero, and no page is made for it.
     ///
     /// # Panics
     ///
     /// The range is not inside the file.
     pub(crate) fn zero(&self, offset: u64, len: u64) {
-        const STEP: u64 = 2 << 20;
         let end = offset.checked_add(len).filter(|&end| end <= self.len());
         assert!(end.is_some() && offset >= HEADER_BYTES as u64, "{len:#x} bytes to zero at {offset:#x}");
-        let page = u64::from(sys::page_bytes());
-        for from in (offset..offset + len).step_by(STEP as usize) {
-            let bytes = STEP.min(offset + len - from);
-            // SAFETY: the range is inside the file, so inside the mapping.
-            let start = unsafe { self.base.add(from as usize) };
-            let pages = sys::resident_pages(start, bytes)
-                .unwrap_or_else(|_| vec![true; bytes.div_ceil(page) as usize]);
-            for (nth, _) in pages.iter().enumerate().filter(|&(_, &is_there)| is_there) {
-                let within = nth as u64 * page;
-                // SAFETY: inside the file, so mapped and backed; the caller gives the range up, so nothing refers to it.
-                unsafe {
-                    start.as_ptr().add(within as usize).write_bytes(0, page.min(bytes - within) as usize)
-                };
-            }
+        let (mut at, end) = (offset, offset + len);
+        while at < end {
+            // A system that cannot tell has no holes for us.
+            let (from, to) = match sys::next_data(self.fd(), at) {
+                Ok(Some((from, to))) => (from.min(end), to.min(end)),
+                Ok(None) => break,
+                Err(_) => (at, end),
+            };
+            // SAFETY: inside the file, so mapped and backed; the caller gives the range up, so nothing refers to it.
+            unsafe { self.base.as_ptr().add(from as usize).write_bytes(0, (to - from) as usize) };
+            at = to;
         }
     }
 

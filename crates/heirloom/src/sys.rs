@@ -159,15 +159,14 @@ pub(crate) unsafe fn unmap(base: NonNull<u8>, bytes: u64) {
     let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), bytes as usize) };
 }
 
-/// Tells for each page of a mapped range whether it is there; a touch of one that is not makes it.
-pub(crate) fn resident_pages(start: NonNull<u8>, bytes: u64) -> io::Result<Vec<bool>> {
-    let mut pages = vec![0u8; bytes.div_ceil(page_bytes().into()) as usize];
-    // SAFETY: the call writes a byte for each page of the range into the vector, which has one for each, and reads nothing.
-    let code = unsafe { libc::mincore(start.as_ptr().cast(), bytes as usize, pages.as_mut_ptr()) };
-    if code != 0 {
-        return Err(io::Error::last_os_error());
+/// Finds the next bytes of a file from `at` on that are not a hole: from where to where. Pages that are swapped out count, where
+/// `mincore` would call them absent.
+pub(crate) fn next_data(fd: BorrowedFd<'_>, at: u64) -> io::Result<Option<(u64, u64)>> {
+    match rustix::fs::seek(fd, rustix::fs::SeekFrom::Data(at)) {
+        Ok(from) => Ok(Some((from, rustix::fs::seek(fd, rustix::fs::SeekFrom::Hole(from))?))),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Ok(pages.into_iter().map(|page| page & 1 == 1).collect())
 }
 
 /// Asks for huge pages behind a shared mapping; true where the system took the advice. Where its policy is "never" it

@@ -297,7 +297,7 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        match self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key) {
+        match self.table.find_to_take(self.seed.hash(key), |pair| pair.key.borrow() == key) {
             Some(index) => {
                 let Pair { key, value } = self.table.occupied(index).remove();
                 Some((key, value))

@@ -116,7 +116,6 @@ impl<T> Table<T> {
         }
         let tag = tag(hash);
         let mut walk = Walk::new(hash, self.mask());
-        self.expect(walk.position);
         loop {
             let group = self.group(walk.position);
             for offset in group.tagged(tag) {
@@ -130,6 +129,15 @@ impl<T> Table<T> {
                 return None;
             }
         }
+    }
+
+    /// Finds the bucket of a value that is most likely there, to be taken out.
+    #[inline(always)]
+    pub(super) fn find_to_take(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<usize> {
+        if self.len != 0 {
+            self.expect(Walk::new(hash, self.mask()).position);
+        }
+        self.find(hash, eq)
     }
 
     /// Finds the bucket of a value, or else one that could take it; the table has a block.
@@ -356,7 +364,8 @@ impl<T> Table<T> {
 
     /// Asks the processor for the buckets of the group at `position` while its control bytes are still on their way.
     ///
-    /// In a large table both miss, and each has to look its page up first: side by side that takes half as long.
+    /// In a large table both miss, and each has to look its page up first: side by side that takes half as long. For whoever
+    /// is going to write a bucket, that is: a look-up that finds nothing needs none, and would pay for it.
     #[inline(always)]
     fn expect(&self, position: usize) {
         group::prefetch(self.bucket(position + WIDTH / 2).cast());
