@@ -147,8 +147,12 @@ fn draw(lines: &Lines, args: &Args) -> Option<String> {
             path.join(" ")
         );
         for &(px, py) in points {
-            let _ =
-                writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", x.at(px), y.at(py));
+            let _ = writeln!(
+                svg,
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+                x.at(px),
+                y.at(py)
+            );
         }
         let at = TOP + 18.0 * nth as f64 + 6.0;
         let _ = writeln!(

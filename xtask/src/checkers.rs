@@ -65,6 +65,23 @@ pub(crate) fn fuzz() -> Outcome {
         .run()
 }
 
+/// The benchmarks: clippy, their unit tests, and a short round of each. Their peers are C and C++.
+pub(crate) fn bench() -> Outcome {
+    for tool in ["c++", "make"] {
+        if !succeeds(tool, &["--version"]) {
+            return skipped(&format!("{tool} is missing; `apt-get install g++ make` brings what the peers need"));
+        }
+    }
+    let lint = ["clippy", "--manifest-path", "bench/Cargo.toml", "--all-targets", "--", "-D", "warnings"];
+    for args in [&lint[..], &["test", "--manifest-path", "bench/Cargo.toml"]] {
+        let outcome = Cargo::new(args).env("CARGO_TARGET_DIR", target_dir("bench")).run();
+        if !matches!(outcome, Outcome::Passed) {
+            return outcome;
+        }
+    }
+    Outcome::Passed
+}
+
 /// Says what the nightly toolchain lacks; installs components that rustup can get.
 fn nightly_lacks(components: &[&str]) -> Option<String> {
     if !succeeds("rustup", &["run", "nightly", "rustc", "--version"]) {

@@ -1,7 +1,7 @@
 //! What is done around the code, in Rust: `cargo xtask ci` is what CI runs.
 //!
 //! ```text
-//! ci = fmt --check, tidy, lint, docs, test, kernel, loom, fuzz, miri, asan
+//! ci = fmt --check, tidy, lint, docs, test, kernel, loom, fuzz, bench, miri, asan
 //! ```
 //!
 //! A step that needs what this machine does not have is *skipped*, in so many words, and is never a silent success.
@@ -44,6 +44,8 @@ enum Task {
     Fuzz,
     /// The tests of heirloom-abi and heirloom-slab under the address sanitizer
     Asan,
+    /// The benchmarks' arithmetic, and a short round of each (needs a C++ compiler and make for the peers)
+    Bench,
     /// rustdoc with warnings denied
     Docs,
     /// Boot the bare-metal kernel in QEMU, let it jump into its successor again and again, and check what it says
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Task::Loom => steps.run("loom", checkers::loom),
         Task::Fuzz => steps.run("fuzz", checkers::fuzz),
         Task::Asan => steps.run("asan", checkers::asan),
+        Task::Bench => steps.run("bench", checkers::bench),
         Task::Docs => docs(&mut steps),
         Task::Kernel(options) => return kernel::run(options),
     }
@@ -85,6 +88,7 @@ fn ci(steps: &mut Steps) {
     steps.run("kernel", kernel::step);
     steps.run("loom", checkers::loom);
     steps.run("fuzz", checkers::fuzz);
+    steps.run("bench", checkers::bench);
     steps.run("miri", checkers::miri);
     steps.run("asan", checkers::asan);
 }
@@ -92,8 +96,8 @@ fn ci(steps: &mut Steps) {
 fn fmt(steps: &mut Steps, is_check: bool) {
     steps.run("fmt", || {
         let check: &[&str] = if is_check { &["--check"] } else { &[] };
-        // The fuzz targets are a workspace of their own, and so is the kernel.
-        for manifest in ["Cargo.toml", "fuzz/Cargo.toml", "kernel/Cargo.toml"] {
+        // The benchmarks, the fuzz targets and the kernel are each a workspace of their own.
+        for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml", "kernel/Cargo.toml"] {
             if step::root().join(manifest).exists() {
                 let outcome = Cargo::new(&["fmt", "--all", "--manifest-path", manifest]).args(check).run();
                 if !matches!(outcome, Outcome::Passed) {
