@@ -69,7 +69,9 @@ pub(crate) fn fuzz() -> Outcome {
 pub(crate) fn bench() -> Outcome {
     for tool in ["c++", "make"] {
         if !succeeds(tool, &["--version"]) {
-            return skipped(&format!("{tool} is missing; `apt-get install g++ make` brings what the peers need"));
+            return skipped(&format!(
+                "{tool} is missing; `apt-get install g++ make` brings what the peers need"
+            ));
         }
     }
     let lint = ["clippy", "--manifest-path", "bench/Cargo.toml", "--all-targets", "--", "-D", "warnings"];

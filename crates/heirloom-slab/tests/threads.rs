@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -369,4 +369,50 @@ fn check_magazine(pool: &Pool<TestHost>) -> u64 {
     let before = check(pool, false).live_objects;
     pool.settle_all();
     before - check(pool, false).live_objects
+}
+
+/// A successor that restored the pool and died had reset every CPU slot. The threads that go on with theirs found magazines without
+/// room, which ran over: slots were handed out twice.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of objects")]
+fn a_pool_that_is_taken_back_goes_on_with_its_magazines() {
+    for begin_with_a_free in [false, true] {
+        let geometry = Geometry::new(18, 48, 4, 64).unwrap();
+        let (host, pool) = new_pool(geometry, 20, Scrub::OnFree);
+        let cpu = pool.claim_cpu().unwrap();
+        let mut live: Vec<_> = (0..3000).map(|_| alloc(&pool, cpu, 16, 1).unwrap()).collect();
+        pool.freeze(false);
+        pool.reclaim(|index| index == cpu.index());
+        if begin_with_a_free {
+            free(&pool, cpu, live.pop().unwrap());
+        } else {
+            live.push(alloc(&pool, cpu, 16, 1).unwrap());
+        }
+        live.drain(..).for_each(|object| free(&pool, cpu, object));
+        let again: BTreeSet<u64> = (0..6000).map(|_| alloc(&pool, cpu, 16, 2).unwrap().offset).collect();
+        assert_eq!(again.len(), 6000, "a slot was handed out twice");
+        assert_eq!(*host.0.faults.lock().unwrap(), []);
+        pool.freeze(false);
+        assert_eq!(check(&pool, true).live_objects, 6000);
+    }
+}
+
+/// Memory that the pool keeps near is not refused to who needs it: empty blocks, and idle slabs of other sizes.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of objects")]
+fn what_is_kept_near_is_used_before_memory_is_refused() {
+    let (_, pool) = new_pool(geometry(), 12, Scrub::OnFree);
+    pool.set_spare_blocks(64);
+    let cpu = pool.claim_cpu().unwrap();
+    let mut live: Vec<_> = std::iter::from_fn(|| alloc(&pool, cpu, 64, 1)).collect();
+    assert!(live.len() > 5000);
+    live.drain(..).for_each(|object| free(&pool, cpu, object));
+    let huge =
+        alloc(&pool, cpu, 400_000, 2).expect("the host has it, once the pool gives its empty blocks back");
+    free(&pool, cpu, huge);
+    for size in [24, 200, 500, 4000] {
+        live.extend(std::iter::from_fn(|| alloc(&pool, cpu, size, 3)));
+        assert!(live.len() > 100, "no memory for {size} bytes, and nothing is in it");
+        live.drain(..).for_each(|object| free(&pool, cpu, object));
+    }
 }

@@ -28,7 +28,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, ReadCache, elf};
 
 /// The version of the format of blocks (`heirloom-slab-v2`).
-const BLOCK_VERSION: u32 = 1;
+const BLOCK_VERSION: u32 = 2;
 
 /// The bytes of a page in every heap.
 const PAGE_BYTES: u32 = 4096;

@@ -28,6 +28,7 @@ pub use geometry::{Geometry, GeometryError, MIN_SLOT_BYTES, WORD_SLOTS};
 pub use reader::{BlockView, CacheView, Memory, PoolError, PoolReader, SlabView, Tally};
 pub use records::{
     BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC, BlockHead, BlockRecord, CACHE_MERGEABLE,
-    CACHE_NAME_BYTES, COMPATIBLE, CacheRecord, CpuCacheRecord, CpuRecord, MAGAZINE_SLOTS, POOL_RECORD_BYTES,
-    PoolRecord, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_SLAB, SLAB_KIND_TAIL, SlabRecord,
+    CACHE_NAME_BYTES, COMPATIBLE, CacheRecord, CpuCacheRecord, CpuRecord, MAGAZINE_SLOTS, MIN_MAGAZINE,
+    POOL_RECORD_BYTES, PoolRecord, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_SLAB, SLAB_KIND_TAIL,
+    SlabRecord,
 };

@@ -15,6 +15,9 @@ pub const CACHE_NAME_BYTES: usize = 32;
 /// Slots that a magazine can hold at most: a power of two.
 pub const MAGAZINE_SLOTS: usize = 1024;
 
+/// Slots that a magazine holds at least.
+pub const MIN_MAGAZINE: u32 = 8;
+
 /// First word of each block that holds slabs: "HLBLOCK1".
 pub const BLOCK_MAGIC: u64 = u64::from_le_bytes(*b"HLBLOCK1");
 
@@ -93,7 +96,7 @@ pub struct CacheRecord {
     pub slab_order: u32,
     /// Slots of a slab.
     pub nr_slots: u32,
-    /// Slots that a magazine of this cache holds: 2 to [`MAGAZINE_SLOTS`].
+    /// Slots that a magazine of this cache holds: [`MIN_MAGAZINE`] to [`MAGAZINE_SLOTS`].
     pub magazine: u32,
     /// [`CACHE_MERGEABLE`].
     pub flags: u32,

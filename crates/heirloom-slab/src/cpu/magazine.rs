@@ -123,6 +123,7 @@ impl CpuCache {
             }
             rest &= !(u64::MAX.checked_shl(highest + 1 - len).unwrap_or(0));
         }
+        debug_assert!(top.wrapping_sub(self.bottom.load(Relaxed)) <= self.capacity(), "a magazine runs over");
         self.top.store(top, Release);
     }
 

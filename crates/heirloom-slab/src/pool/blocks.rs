@@ -93,9 +93,9 @@ impl<H: Host> Pool<H> {
         self.spare_blocks.store(nr, Relaxed);
     }
 
-    /// Gives all empty blocks back to the host.
+    /// Gives idle slabs back to their blocks, and empty blocks to the host.
     pub fn trim(&self) {
-        self.give_empty_blocks_back();
+        self.release_idle(None);
     }
 
     /// Searches begin no further than at this entry from now on. The caller holds the pool's lock.

@@ -30,8 +30,8 @@ impl<H: Host> Pool<H> {
             // Nobody had it yet, and no checksum covers it: what stands there is not to be trusted.
             cpu.reset(self.nr_caches());
         }
-        for (cache, shared) in cpu.caches.iter().zip(self.arena.caches()).take(self.nr_caches()) {
-            cache.open(shared.magazine.load(Relaxed));
+        self.open_magazines(cpu);
+        for cache in cpu.caches.iter().take(self.nr_caches()) {
             cache.partial.store(0, Relaxed);
             cache.nr_partial.store(0, Relaxed);
             cache.search.store(0, Relaxed);
@@ -50,12 +50,21 @@ impl<H: Host> Pool<H> {
         Some(cpu)
     }
 
+    /// Gives each magazine of a CPU, which lists nothing, the room that its cache says.
+    pub(super) fn open_magazines(&self, cpu: Cpu<'_>) {
+        for (cache, shared) in cpu.caches.iter().zip(self.arena.caches()).take(self.nr_caches()) {
+            cache.open(shared.magazine.load(Relaxed));
+        }
+    }
+
     /// Gives the slot back: what its magazines hold goes to the slabs, and its slabs are without an owner.
     pub fn release_cpu(&self, cpu: Cpu<'_>) {
         let cpu = cpu.lock(|| self.host.pause());
         self.fold(&cpu);
         self.drain_all(&cpu);
-        (0..self.nr_caches()).for_each(|cache| self.take_down_idle(&cpu, cache));
+        for cache in 0..self.nr_caches() {
+            self.take_down_idle(&cpu, cache, 1);
+        }
         // A publisher that still reads the old tag may announce to this slot after the drain. Such slabs wait on its
         // list for the next thread, a CPU that is short of memory, or the freeze.
         cpu.slot.tag.store(0, SeqCst);

@@ -1,6 +1,8 @@
 //! Laying out a new pool in zeroed memory.
 
-use heirloom_abi::pool::{CACHE_MERGEABLE, COMPATIBLE, Geometry, GeometryError, MAGAZINE_SLOTS};
+use heirloom_abi::pool::{
+    CACHE_MERGEABLE, COMPATIBLE, Geometry, GeometryError, MAGAZINE_SLOTS, MIN_MAGAZINE,
+};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{CacheId, Pool};
@@ -183,7 +185,7 @@ impl<H: Host> Pool<H> {
 
 /// Slots that a magazine holds: a quarter of a block, so that what it holds back stays small, but no fewer than eight.
 fn magazine_capacity(slot: usize, block_bytes: u64) -> u32 {
-    (block_bytes / 4 / slot as u64).clamp(8, MAGAZINE_SLOTS as u64) as u32
+    (block_bytes / 4 / slot as u64).clamp(MIN_MAGAZINE.into(), MAGAZINE_SLOTS as u64) as u32
 }
 
 pub(super) fn classes(geometry: &Geometry) -> usize {

@@ -25,7 +25,9 @@ impl<H: Host> Pool<H> {
                 let cpu = self.arena.cpu(index).lock(|| self.host.pause());
                 if cpu.slot.tag.load(Relaxed) != 0 {
                     self.drain_all(&cpu);
-                    (0..self.nr_caches()).for_each(|cache| self.take_down_idle(&cpu, cache));
+                    for cache in 0..self.nr_caches() {
+                        self.take_down_idle(&cpu, cache, 1);
+                    }
                 } else {
                     self.settle_vacant(&cpu);
                 }

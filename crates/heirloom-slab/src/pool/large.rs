@@ -38,7 +38,11 @@ impl<H: Host> Pool<H> {
             let header = u64::from(header_units) << unit_shift;
             let run = bytes.checked_add(header).ok_or(out)?.div_ceil(self.geometry.block_bytes());
             let run = u32::try_from(run).map_err(|_| out)?;
-            let index = self.take_huge(run, bytes).ok_or(out)?;
+            // What the pool itself keeps empty comes first where the host has nothing left.
+            let index = self
+                .take_huge(run, bytes)
+                .or_else(|| if self.release_idle(None) { self.take_huge(run, bytes) } else { None })
+                .ok_or(out)?;
             let block = self.arena.blocks()[index].offset.load(Relaxed);
             let units = self.geometry.units() - header_units;
             self.write_large(block, header_units, units, bytes);
@@ -52,7 +56,7 @@ impl<H: Host> Pool<H> {
                 self.write_large(block, unit, units, bytes);
                 return Ok(block + (u64::from(unit) << unit_shift));
             }
-            if !self.grow() {
+            if !self.grow() && !self.release_idle(None) {
                 return Err(out);
             }
         }
@@ -104,7 +108,7 @@ impl<H: Host> Pool<H> {
     ///
     /// # Safety
     ///
-    /// As [`Pool::free_large`]; a shrinking caller has zeroed the bytes that go.
+    /// As [`Pool::free_large`]; of a shrinking object nobody uses the bytes that go, which are zeroed.
     #[expect(unsafe_code, reason = "the object is the caller's")]
     pub unsafe fn resize_large(&self, offset: u64, bytes: u64) -> bool {
         let Some((at, index, slab)) = self.locate_large(offset) else { return false };
@@ -130,6 +134,13 @@ impl<H: Host> Pool<H> {
             if !grown {
                 return false;
             }
+        }
+        let old = slab.head.object_bytes.load(Relaxed);
+        if bytes < old {
+            // Before the record says so: whoever finds the object after a kill knows of no byte behind its size.
+            // SAFETY: the bytes are the object's, and the caller gives them up.
+            unsafe { self.arena.zero(offset + bytes, old - bytes) };
+            window();
         }
         if huge {
             block.object_bytes.store(bytes, Relaxed);

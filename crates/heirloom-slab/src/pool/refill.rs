@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::slab::Slab;
 use crate::sync::{self, Ordering::*};
 
-/// Slots of a magazine's first refill; every magazine has room for twice as many.
+/// Slots of a magazine's first refill, if half of it has room for so many.
 const FIRST_REFILL: u32 = 4;
 
 impl<H: Host> Pool<H> {
@@ -74,7 +74,9 @@ impl<H: Host> Pool<H> {
                 || self.steal(cpu, cache)
                 // Others' lists may have held announcements for us.
                 || self.drain_pending(cpu, cache)
-                || self.grow())
+                || self.grow()
+                // Idle slabs of other caches, before there is no memory.
+                || (self.release_idle(Some(cpu)) && (self.new_slab(cpu, cache) || self.grow())))
             {
                 return Err(self.out_of_memory(cache));
             }
@@ -84,8 +86,8 @@ impl<H: Host> Pool<H> {
     /// Moves slots from a slab of this CPU to its magazine, so that the lowest address of a word comes out first.
     fn fill_from(&self, mine: &CpuCache, slab: &Slab<'_>) {
         // Twice as many as the last time, up to half a magazine: who wants a few does not keep hundreds from others.
-        let want =
-            (mine.refilled.load(Relaxed) * 2).clamp(FIRST_REFILL, (mine.capacity() / 2).max(FIRST_REFILL));
+        let most = (mine.capacity() / 2).max(1);
+        let want = mine.refilled.load(Relaxed).saturating_mul(2).max(FIRST_REFILL).min(most);
         mine.refilled.store(want, Relaxed);
         let slot_bytes = u64::from(slab.head.slot_bytes.load(Relaxed));
         let base = self.base_of(slab);

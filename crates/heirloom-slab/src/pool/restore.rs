@@ -161,6 +161,7 @@ impl<H: Host> Pool<H> {
         let record = self.arena.record();
         for index in (0..self.nr_cpus()).filter(|&index| is_live(index)) {
             let cpu = self.arena.cpu(index);
+            self.open_magazines(cpu);
             let tenure = record.next_tenure.load(Relaxed);
             record.next_tenure.store(tenure + 1, Relaxed);
             cpu.slot.tag.store(tenure << 16 | (u64::from(index) + 1), SeqCst);

@@ -120,20 +120,45 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// Takes the idle ones among the first slabs of a CPU's list down, and leaves one.
-    pub(super) fn take_down_idle(&self, cpu: &Locked<'_>, cache: usize) {
+    /// Takes the idle ones among the first slabs of a CPU's list down; `leave` slabs are left. True where there were any.
+    pub(super) fn take_down_idle(&self, cpu: &Locked<'_>, cache: usize, leave: u32) -> bool {
         let list = &cpu.caches[cache];
         let mut at = list.partial.load(Relaxed);
+        let mut found = false;
         for _ in 0..self.geometry.units() {
-            if at == 0 || list.nr_partial.load(Relaxed) <= 1 {
+            if at == 0 || list.nr_partial.load(Relaxed) <= leave {
                 break;
             }
             let slab = self.arena.slab_at(at);
             at = slab.head.next.load(Relaxed);
             if slab.is_idle() {
                 self.take_down(list, &slab);
+                found = true;
             }
         }
+        found
+    }
+
+    /// Before memory is refused: takes idle slabs of all caches down, of the CPU whose lock the caller holds, its magazines
+    /// emptied, and of each other that nobody works on, and gives empty blocks back. True where there was anything.
+    pub(super) fn release_idle(&self, own: Option<&Locked<'_>>) -> bool {
+        let all = |cpu: &Locked<'_>| {
+            (0..self.nr_caches()).fold(false, |found, cache| self.take_down_idle(cpu, cache, 0) | found)
+        };
+        // What others' magazines list is theirs to give.
+        let mut found = own.is_some_and(|own| {
+            self.fold(own);
+            all(own)
+        });
+        for index in (0..self.nr_cpus()).filter(|&index| own.is_none_or(|own| own.index() != index)) {
+            let Some(other) = self.arena.cpu(index).try_lock() else { continue };
+            if other.slot.tag.load(SeqCst) != 0 {
+                found |= all(&other);
+            }
+        }
+        let had_empty = self.nr_empty.load(Relaxed) > 0;
+        self.give_empty_blocks_back();
+        found | had_empty
     }
 
     /// Puts a slab of this CPU on its list.

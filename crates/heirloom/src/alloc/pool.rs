@@ -210,12 +210,12 @@ unsafe fn reallocate_at(
     let (from, to) = (pool.cache_for(old.size(), old.align()), pool.cache_for(new.size(), new.align()));
     let stays = match (from, to) {
         (Some(from), Some(to)) => from == to,
-        // SAFETY: the caller's block; what a shrink drops is zeroed below, before anybody else sees it.
+        // SAFETY: the caller's block, of which a shrinking caller uses no more than the new size.
         (None, None) => unsafe { pool.resize_large(offset, new.size() as u64) },
         _ => false,
     };
     if stays {
-        if new.size() < old.size() {
+        if from.is_some() && new.size() < old.size() {
             // Bytes beyond a block's size are zero: those that go are zeroed while we still know them.
             // SAFETY: they are within the block.
             unsafe { block.as_ptr().add(new.size()).write_bytes(0, old.size() - new.size()) };

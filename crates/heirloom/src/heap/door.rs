@@ -240,11 +240,12 @@ fn leave_for_good(seat: &Seat) {
 
 impl Hall {
     /// A hall whose door is closed: threads that look for a heap wait until [`Hall::reopen`].
-    pub(crate) fn new(pool: Pool<BlockHost>) -> Self {
+    ///
+    /// `None` where the file system has no room for a CPU slot.
+    pub(crate) fn new(pool: Pool<BlockHost>) -> Option<Self> {
         let nr = pool.geometry().max_cpus as usize;
-        // The first claim of a new or inherited pool always finds a slot.
-        let commons = pool.claim_cpu().map_or(0, |cpu| cpu.index());
-        Self {
+        let commons = pool.claim_cpu()?.index();
+        Some(Self {
             pool: UnsafeCell::new(ManuallyDrop::new(pool)),
             instance: INSTANCES.fetch_add(1, Relaxed),
             doors: (0..nr).map(|_| Door(AtomicU32::new(0))).collect(),
@@ -255,7 +256,7 @@ impl Hall {
             asymmetric: sys::register_membarrier(),
             waiting: Mutex::new(()),
             opened: Condvar::new(),
-        }
+        })
     }
 
     /// The pool. Only for threads that are inside, and for the owner, who closes the door before it retires the hall.

@@ -38,10 +38,17 @@ impl Heap {
         }
         self.check_candidate(&command)?;
         // Before anybody waits: it takes its time, and what is freed from now on goes at once.
-        spares::keep(self.hall.pool(), 0);
-        self.hall.pool().trim();
+        // Inside, as another thread's hand-over may be under way: then there is nothing to be touched any more.
+        if let Some(_inside) = super::door::enter_guard() {
+            spares::keep(self.hall.pool(), 0);
+            self.hall.pool().trim();
+        }
         let outcome = channel::hand_over(self, &command, channel, &ChannelOptions::default());
-        spares::keep(self.hall.pool(), self.options.spare_memory);
+        if outcome.is_err() {
+            if let Some(_inside) = super::door::enter_guard() {
+                spares::keep(self.hall.pool(), self.options.spare_memory);
+            }
+        }
         outcome?.exit()
     }
 

@@ -96,8 +96,8 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
     };
     let backing = Arc::new(backing);
     backing.grow_to(layout.first_block)?;
-    // The CPU slots, most of it, as threads come.
-    backing.provide(0, layout.control.offset + layout.geometry.cpu_offset(0))?;
+    // The first CPU slot too, which is everybody's; the others, most of it, as threads come.
+    backing.provide(0, layout.control.offset + layout.geometry.cpu_offset(1))?;
     let block_shift = layout.geometry.block_shift;
     let mut map = PreservedMap::create(backing.clone(), layout.map, block_shift)
         .ok_or_else(|| HeapError::Tree("no page for the map".to_owned()))?;
@@ -370,7 +370,8 @@ fn open(
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
     // The door is closed still: nobody is inside before the heap is acknowledged.
-    let hall = std::boxed::Box::new(Hall::new(pool)).announce().map_err(|_| HeapError::AlreadyOpen)?;
+    let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
+    let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);
     note::format_note();
     roots::open(hall.instance(), backing.clone(), layout.roots);

@@ -87,7 +87,7 @@ fn other_formats_are_refused_with_their_numbers() {
     let check = |heap| text(candidate.check([], heap));
     let current = HeapFormat::CURRENT;
     assert_eq!(check(HeapFormat { abi: 9, ..current }), "it reads heap format 1 to 1, this heap has 9");
-    assert_eq!(check(HeapFormat { block: 2, ..current }), "it reads block format 1 to 1, this heap has 2");
+    assert_eq!(check(HeapFormat { block: 1, ..current }), "it reads block format 2 to 2, this heap has 1");
     let page = check(HeapFormat { page_bytes: 16384, ..current });
     assert_eq!(page, "it works with pages of 4096 bytes, this heap has 16384");
 }

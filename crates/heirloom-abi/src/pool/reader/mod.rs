@@ -262,7 +262,10 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
             view.nr_slots == slots && slots <= self.geometry.max_slots(),
             wrong("nr_slots", view.nr_slots),
         )?;
-        ensure((2..=MAGAZINE_SLOTS as u32).contains(&view.magazine), wrong("magazine", view.magazine))?;
+        ensure(
+            (MIN_MAGAZINE..=MAGAZINE_SLOTS as u32).contains(&view.magazine),
+            wrong("magazine", view.magazine),
+        )?;
         Ok(view)
     }
 
