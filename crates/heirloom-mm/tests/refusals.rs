@@ -8,6 +8,7 @@ use heirloom_abi::kho::fdt::FdtError;
 use heirloom_mm::hosted::Hardware;
 use heirloom_mm::kho::{PreserveError, RestorePagesError, SubtreeError, UnpreserveError, VmallocError};
 use heirloom_mm::machine::{AllocError, FreeError, FreezeError, PagesError};
+use heirloom_mm::slab::{CacheError, CacheFlags};
 use heirloom_mm::{Gfp, GuardOptions, MemoryRange, Options, ScratchSizes, UnsafeGround, What};
 
 const MIB: u64 = 1 << 20;
@@ -241,6 +242,7 @@ fn a_frozen_machine_changes_nothing_that_is_preserved_until_it_thaws() {
     let machine = boot(&hardware, Options::default());
     let object = alloc(&machine, 100, Gfp::PRESERVE);
     let folio = machine.alloc_pages(0, Gfp::empty()).unwrap();
+    let early = machine.create_cache("early", 64, 16, CacheFlags::PRESERVE).unwrap();
     let frozen = machine.freeze().unwrap();
     assert_eq!(machine.freeze().map(drop), Err(FreezeError::Already));
     assert_eq!(machine.alloc(8, Gfp::PRESERVE), Err(AllocError::Frozen));
@@ -249,6 +251,9 @@ fn a_frozen_machine_changes_nothing_that_is_preserved_until_it_thaws() {
     assert_eq!(machine.preserve_folio(folio), Err(PreserveError::Frozen));
     assert_eq!(machine.unpreserve_folio(folio), Err(UnpreserveError::Frozen));
     assert_eq!(machine.add_subtree("x", machine.phys(object), 8), Err(SubtreeError::Frozen));
+    assert_eq!(machine.create_cache("late", 64, 16, CacheFlags::PRESERVE), Err(CacheError::Frozen));
+    machine.create_cache("ordinary", 64, 16, CacheFlags::empty()).unwrap();
+    assert_eq!(machine.create_cache("early", 64, 16, CacheFlags::PRESERVE), Ok(early));
     // Ordinary memory is as ever.
     let ordinary = alloc(&machine, 100, Gfp::empty());
     // SAFETY: nobody uses it.
@@ -257,6 +262,7 @@ fn a_frozen_machine_changes_nothing_that_is_preserved_until_it_thaws() {
     // SAFETY: nobody uses it.
     unsafe { machine.free(object) }.unwrap();
     machine.preserve_folio(folio).unwrap();
+    machine.create_cache("late", 64, 16, CacheFlags::PRESERVE).unwrap();
     machine.check().unwrap();
 }
 
