@@ -8,6 +8,7 @@ use heirloom_abi::kho::radix::{Frame, MapError, Order};
 use heirloom_mm::hosted::{Hardware, small_map};
 use heirloom_mm::kho::IngestError;
 use heirloom_mm::machine::BootError;
+use heirloom_mm::scratch::ScratchError;
 use heirloom_mm::slab::LayoutError;
 use heirloom_mm::{BootInfo, Gfp, Handover, Machine, Options, Platform};
 
@@ -163,6 +164,22 @@ fn a_frame_where_the_successor_itself_stands_is_refused() {
     let reserved = [info.reserved[0].clone(), object..object + 1];
     let error = Machine::boot(&hardware, &BootInfo { reserved: &reserved, ..info }).map(drop).unwrap_err();
     assert!(matches!(error, BootError::Ingest(IngestError::Taken { .. })), "{error}");
+}
+
+/// The page of the list is freed once all is taken over: it must not be the successor's own.
+#[test]
+fn a_list_of_scratch_areas_where_the_successor_itself_stands_is_refused() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    alloc(&machine, 64, Gfp::PRESERVE);
+    hand_over(machine);
+    let power = hardware.power();
+    let list = power.handover().unwrap().scratch;
+    let info = power.info(Options::default());
+    let reserved = [info.reserved[0].clone(), list + 8..list + 9];
+    let error = Machine::boot(&hardware, &BootInfo { reserved: &reserved, ..info }).map(drop).unwrap_err();
+    assert!(matches!(error, BootError::Ingest(IngestError::Scratch(ScratchError::List { .. }))), "{error}");
+    Machine::boot(&hardware, &info).unwrap().check().unwrap();
 }
 
 #[test]
