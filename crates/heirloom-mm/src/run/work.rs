@@ -81,6 +81,14 @@ pub enum RunError {
     /// A provoked slip was reported as another, elsewhere, or without its object.
     #[error("{0:?} was provoked and misreported")]
     Misreported(ReportKind),
+    /// A handover came through, and no record of a run that can be read: all that was handed over is lost to the run.
+    #[error("{frames} frames, {pages} pages were handed over, and no record of a run that can be read")]
+    NoRecord {
+        /// Frames that were handed over.
+        frames: u64,
+        /// Their pages.
+        pages: u64,
+    },
     /// The successor's image cannot be placed.
     #[error("the successor's image finds no place in scratch")]
     NoSuccessor,
@@ -130,7 +138,7 @@ pub fn generation<P: Platform>(platform: &P, info: &BootInfo<'_>, plan: &Plan) -
     let boot_us = (platform.now_ns() - started) / 1000;
     machine.check()?;
 
-    let mut work = Work::begin(&machine, plan)?;
+    let mut work = Work::begin(&machine, plan, info.handover.is_some())?;
     work.report.boot_us = boot_us;
     work.churn()?;
     if plan.mischief {
@@ -165,8 +173,8 @@ struct Work<'w, 'm, P: Platform> {
 }
 
 impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
-    /// Takes over what the predecessor left and verifies all of it; or starts anew.
-    fn begin(machine: &'w Machine<'m, P>, plan: &Plan) -> Result<Self, RunError> {
+    /// Takes over what the predecessor left and verifies all of it; after a cold boot, starts anew.
+    fn begin(machine: &'w Machine<'m, P>, plan: &Plan, has_predecessor: bool) -> Result<Self, RunError> {
         let cache = |at: usize| {
             let (name, size, align) = CACHES[at];
             machine.create_cache(name, size, align, CacheFlags::PRESERVE)
@@ -176,6 +184,11 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
             Some((place, record, Some(ledger))) => (place, record, ledger, 0),
             // The record came through and its ledger did not: all that it listed is lost.
             Some((place, record, None)) => (place, record, Ledger::create(machine)?, record.nr_objects),
+            // Nobody knows how much that was, so it is no number in a report, and least of all a zero.
+            None if has_predecessor => {
+                let (frames, pages) = machine.inherited();
+                return Err(RunError::NoRecord { frames, pages });
+            }
             None => {
                 let place = machine.alloc(RECORD_BYTES as usize, Gfp::PRESERVE | Gfp::ZERO)?;
                 (machine.phys(place), Record::default(), Ledger::create(machine)?, 0)
