@@ -290,6 +290,9 @@ fn pages_are_claimed_once_and_whole() {
     let not = |phys| Err(RestorePagesError::NotInherited { phys });
     assert_eq!(machine.restore_folio(folio + 4096), Err(RestorePagesError::Cut { phys: folio }));
     assert_eq!(machine.restore_pages(&(folio..folio + 4096)), Err(RestorePagesError::Cut { phys: folio }));
+    for (start, end) in [(folio, folio), (folio + 4 * 4096, folio), (u64::MAX, 0)] {
+        assert_eq!(machine.restore_pages(&(start..end)), Err(RestorePagesError::NoPages { start, end }));
+    }
     assert_eq!(machine.restore_folio(folio), Ok(2));
     assert_eq!(machine.restore_folio(folio).map(drop), not(folio));
     assert_eq!(machine.restore_folio(2 * MIB).map(drop), not(2 * MIB));
