@@ -321,6 +321,54 @@ fn pages_are_claimed_once_and_whole() {
     machine.check().unwrap();
 }
 
+/// The list of an area may have been overwritten: what it names then is refused as a whole, and nothing is half done.
+#[test]
+fn an_area_whose_list_was_overwritten_is_left_as_it_is() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    assert!(machine.alloc_area(1, 40, Gfp::empty()).is_err());
+    let folio = machine.alloc_pages(1, Gfp::empty()).unwrap();
+    machine.preserve_folio(folio).unwrap();
+    let area = machine.alloc_area(600, 0, Gfp::empty()).unwrap();
+    let (last, next) = (area.first() + 8 * 511, hardware.load(area.first()));
+    let (frame, first) = (hardware.load(last), hardware.load(area.first() + 8));
+    let pool = machine.phys(alloc(&machine, 64, Gfp::PRESERVE)) & !0xffff;
+    // A half of a folio, a page of the pool, a frame that is listed already, and an end before its time.
+    let damages = [(last, folio), (last, pool), (last, first), (area.first(), 0)];
+    let before = machine.nr_preserved_pages();
+    for (at, word) in damages {
+        hardware.store(at, word);
+        assert!(machine.preserve_area(&area).is_err());
+        assert_eq!(machine.nr_preserved_pages(), before);
+        hardware.store(at, if at == last { frame } else { next });
+    }
+    machine.preserve_area(&area).unwrap();
+    let marked = machine.nr_preserved_pages();
+    for (at, word) in damages {
+        hardware.store(at, word);
+        assert!(machine.unpreserve_area(&area).is_err());
+        assert_eq!(machine.nr_preserved_pages(), marked);
+        machine.check().unwrap();
+        hardware.store(at, if at == last { frame } else { next });
+    }
+    machine.unpreserve_area(&area).unwrap();
+    // An order-4 frame like a pool's block, and the block in its place.
+    let large = machine.alloc_area(32, 4, Gfp::empty()).unwrap();
+    let (at, own) = (large.first() + 16, hardware.load(large.first() + 16));
+    let ordinary = machine.phys(alloc(&machine, 64, Gfp::empty())) & !0xffff;
+    hardware.store(at, ordinary);
+    assert!(machine.free_area(&large).is_err());
+    hardware.store(at, own);
+    machine.free_area(&large).unwrap();
+    let free = machine.nr_free_pages();
+    hardware.store(area.first(), 0);
+    assert!(machine.free_area(&area).is_err());
+    assert_eq!(machine.nr_free_pages(), free);
+    hardware.store(area.first(), next);
+    machine.free_area(&area).unwrap();
+    machine.check().unwrap();
+}
+
 #[test]
 fn what_nobody_claims_is_freed_at_the_end() {
     let hardware = hardware();
