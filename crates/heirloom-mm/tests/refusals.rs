@@ -356,9 +356,18 @@ fn an_area_whose_list_was_overwritten_is_left_as_it_is() {
     let large = machine.alloc_area(32, 4, Gfp::empty()).unwrap();
     let (at, own) = (large.first() + 16, hardware.load(large.first() + 16));
     let ordinary = machine.phys(alloc(&machine, 64, Gfp::empty())) & !0xffff;
-    hardware.store(at, ordinary);
-    assert!(machine.free_area(&large).is_err());
+    let free = machine.nr_free_pages();
+    for wrong in [ordinary, hardware.load(large.first() + 8)] {
+        hardware.store(at, wrong);
+        assert!(machine.free_area(&large).is_err());
+    }
     hardware.store(at, own);
+    // A page in the middle of its second frame.
+    let inner = own + 4096..own + 2 * 4096;
+    machine.preserve_pages(&inner).unwrap();
+    assert!(machine.free_area(&large).is_err());
+    machine.unpreserve_pages(&inner).unwrap();
+    assert_eq!(machine.nr_free_pages(), free);
     machine.free_area(&large).unwrap();
     let free = machine.nr_free_pages();
     hardware.store(area.first(), 0);

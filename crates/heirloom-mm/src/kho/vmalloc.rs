@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::preserve::{PreserveError, UnpreserveError};
 use crate::buddy::{BlockType, Buddy, Extents, FreePagesError, MAX_ORDER, Owner, Request, State};
 use crate::ground::Ground;
-use crate::phys::{Memory, PAGE_BYTES};
+use crate::phys::{Memory, PAGE_BYTES, PAGE_SHIFT};
 use crate::platform::Platform;
 
 /// An area: a copy of its record. Who has it owns its pages; a copy that outlived them leads nowhere, and is refused.
@@ -171,17 +171,38 @@ pub(crate) fn free_area<P: Platform>(
 ) -> Result<(), FreePagesError> {
     let memory = buddy.extents();
     let short = |phys| FreePagesError::NotInUse { phys, order: 0 };
-    // First whether all of them can be.
-    area.visit(ground.map, &memory, short, |phys, order| {
+    // First whether all of them can be. Each is nobody's plain page from when it is met, so none can be met twice.
+    let mut nr_met = 0;
+    let result = area.visit(ground.map, &memory, short, |phys, order| {
         let wrong = FreePagesError::NotInUse { phys, order };
         let (head, page) = buddy.find_block(phys).ok_or(wrong)?;
         let is_plain = page.state == State::Used && page.owner == Owner::Pages;
         if head != phys || !is_plain || u32::from(page.order) != order {
             return Err(wrong);
         }
-        if page.is_preserved { Err(FreePagesError::Preserved { phys }) } else { Ok(()) }
-    })?;
-    area.visit(ground.map, &memory, short, |phys, order| buddy.free(phys, order))
+        let pfn = phys >> PAGE_SHIFT;
+        if buddy.zone(pfn).is_some_and(|zone| zone.is_preserved(pfn..pfn + (1 << order))) {
+            return Err(FreePagesError::Preserved { phys });
+        }
+        buddy.set_owner(phys, Owner::Handover);
+        nr_met += 1;
+        Ok(())
+    });
+    if result.is_err() {
+        let _ = area.visit(ground.map, &memory, drop, |phys, _| {
+            if nr_met == 0 {
+                return Err(());
+            }
+            nr_met -= 1;
+            buddy.set_owner(phys, Owner::Pages);
+            Ok(())
+        });
+        return result;
+    }
+    area.visit(ground.map, &memory, short, |phys, order| {
+        buddy.set_owner(phys, Owner::Pages);
+        buddy.free(phys, order)
+    })
 }
 
 impl Outgoing {
