@@ -41,7 +41,7 @@ pub enum BootError {
     /// The preserve pool is refused.
     #[error("the preserve pool is refused: {0}")]
     Restore(#[from] RestoreError),
-    /// The preserve pool is not laid out as a machine's pools are.
+    /// The preserve pool's record is wrong, or the pool is not laid out as a machine's pools are.
     #[error("the preserve pool is refused: {0}")]
     Layout(#[from] LayoutError),
     /// The sizes in the options give no pool.
