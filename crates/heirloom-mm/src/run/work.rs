@@ -182,8 +182,11 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
         let caches = [cache(0)?, cache(1)?, cache(2)?];
         let (place, record, ledger, lost_all) = match find_record(machine) {
             Some((place, record, Some(ledger))) => (place, record, ledger, 0),
-            // The record came through and its ledger did not: all that it listed is lost.
-            Some((place, record, None)) => (place, record, Ledger::create(machine)?, record.nr_objects),
+            // The record came through and its ledger did not: all that it listed is lost. More than a u32 it never is, and the
+            // count goes on from there.
+            Some((place, record, None)) => {
+                (place, record, Ledger::create(machine)?, record.nr_objects.min(u32::MAX.into()))
+            }
             // Nobody knows how much that was, so it is no number in a report, and least of all a zero.
             None if has_predecessor => {
                 let (frames, pages) = machine.inherited();
@@ -194,7 +197,7 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
                 (machine.phys(place), Record::default(), Ledger::create(machine)?, 0)
             }
         };
-        let generation = record.generation + 1;
+        let generation = record.generation.saturating_add(1);
         let mut work = Self {
             machine,
             caches,
@@ -205,7 +208,8 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
             target: plan.objects.into(),
             report: Report { generation, totals: record.totals, lost: lost_all, ..Report::default() },
         };
-        work.report.totals.inherited += work.ledger.len;
+        let inherited = &mut work.report.totals.inherited;
+        *inherited = inherited.saturating_add(work.ledger.len);
         work.verify()?;
         work.take_pages_over()?;
         work.report.stranded_bytes += machine.finish() * PAGE_BYTES;
@@ -389,15 +393,16 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
         report.preserved_pages = tally.preserved_pages;
         report.metadata_pages = tally.metadata_pages;
         report.metadata_in_scratch = tally.metadata_in_scratch;
+        // Saturating: the sums so far are a predecessor's word.
         let totals = &mut report.totals;
         *totals = Totals {
             inherited: totals.inherited,
-            lost: totals.lost + report.lost,
-            corrupt: totals.corrupt + report.corrupt,
-            stale_bytes: totals.stale_bytes + report.stale_bytes,
-            stranded_bytes: totals.stranded_bytes + report.stranded_bytes,
-            metadata_in_scratch: totals.metadata_in_scratch + report.metadata_in_scratch,
-            guard_reports: totals.guard_reports + report.guard_reports,
+            lost: totals.lost.saturating_add(report.lost),
+            corrupt: totals.corrupt.saturating_add(report.corrupt),
+            stale_bytes: totals.stale_bytes.saturating_add(report.stale_bytes),
+            stranded_bytes: totals.stranded_bytes.saturating_add(report.stranded_bytes),
+            metadata_in_scratch: totals.metadata_in_scratch.saturating_add(report.metadata_in_scratch),
+            guard_reports: totals.guard_reports.saturating_add(report.guard_reports),
         };
         // The record is an object of ours: its bytes are no part of what was sealed.
         self.record = Record {
