@@ -36,6 +36,12 @@ impl PageSet {
         let word = usize::try_from(page / 64).ok().and_then(|word| self.0.get(word));
         word.is_some_and(|word| word & (1 << (page % 64)) != 0)
     }
+
+    /// The start of every page of the range that is not in the set. What lies above [`END`] is left out: whether it should be in
+    /// the set, the set cannot say.
+    pub fn pages_without(&self, range: PhysRange) -> impl Iterator<Item = u64> {
+        (range.start..range.end.min(END)).step_by(PAGE_BYTES as usize).filter(|page| !self.contains(*page))
+    }
 }
 
 impl Default for PageSet {
@@ -58,5 +64,16 @@ mod tests {
         let pages = [0, 0x1000, 0x2000, 0x3000, 0x4000, 0x10_0000, END - 0x1000, END, u64::MAX];
         let inside = pages.map(|page| set.contains(page));
         assert_eq!(inside, [false, true, true, true, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn a_range_is_gone_through_without_the_pages_of_the_set_and_no_further_than_its_end() {
+        let mut set = PageSet::new();
+        set.add(PhysRange { start: END - 0x3000, end: END - 0x2000 });
+        set.add(PhysRange { start: END, end: END + 0x1000 });
+        let pages = |start, end| set.pages_without(PhysRange { start, end });
+        assert!(pages(END - 0x4000, END + 0x4000).eq([END - 0x4000, END - 0x2000, END - 0x1000]));
+        assert!(pages(END, END + 0x4000).eq([]));
+        assert!(pages(END + 0x1000, u64::MAX).eq([]));
     }
 }

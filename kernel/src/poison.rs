@@ -9,8 +9,9 @@
 //! matter of luck: a handover that leans on scratch could pass run after run. So each generation leaves nothing there.
 //!
 //! What is neither scratch nor handed over a successor may use once it has read the map. `spoil=all` shows that it looks
-//! nowhere else: what the handover tree leads to is all that is left. It goes as far as the set of pages does, 4 GiB, and
-//! takes a while.
+//! nowhere else: what the handover tree leads to is all that is left. It takes a while.
+//!
+//! Neither goes further than the set of pages does, 4 GiB: above, nobody knows what is handed over.
 #![expect(unsafe_code, reason = "physical memory is overwritten")]
 
 use core::ops::ControlFlow;
@@ -93,8 +94,7 @@ pub(crate) unsafe fn all(
 ///
 /// - Nobody needs the pages of `range` that are not in `kept`, and this image is kept.
 unsafe fn spoil(range: PhysRange, kept: &PageSet) {
-    let pages = (range.start..range.end).step_by(PAGE_BYTES as usize);
-    for start in pages.filter(|start| !kept.contains(*start)) {
+    for start in kept.pages_without(range) {
         // SAFETY: the caller says that the page is nobody's.
         let page = unsafe { physical::bytes_mut(PhysRange { start, end: start + PAGE_BYTES }) };
         if let Some(page) = page {

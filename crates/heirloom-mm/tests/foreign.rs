@@ -8,6 +8,8 @@ use heirloom_abi::kho::radix::{Frame, MapError, Order};
 use heirloom_mm::hosted::{Hardware, small_map};
 use heirloom_mm::kho::IngestError;
 use heirloom_mm::machine::BootError;
+use heirloom_mm::scratch::ScratchError;
+use heirloom_mm::slab::LayoutError;
 use heirloom_mm::{BootInfo, Gfp, Handover, Machine, Options, Platform};
 
 const MIB: u64 = 1 << 20;
@@ -164,6 +166,22 @@ fn a_frame_where_the_successor_itself_stands_is_refused() {
     assert!(matches!(error, BootError::Ingest(IngestError::Taken { .. })), "{error}");
 }
 
+/// The page of the list is freed once all is taken over: it must not be the successor's own.
+#[test]
+fn a_list_of_scratch_areas_where_the_successor_itself_stands_is_refused() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    alloc(&machine, 64, Gfp::PRESERVE);
+    hand_over(machine);
+    let power = hardware.power();
+    let list = power.handover().unwrap().scratch;
+    let info = power.info(Options::default());
+    let reserved = [info.reserved[0].clone(), list + 8..list + 9];
+    let error = Machine::boot(&hardware, &BootInfo { reserved: &reserved, ..info }).map(drop).unwrap_err();
+    assert!(matches!(error, BootError::Ingest(IngestError::Scratch(ScratchError::List { .. }))), "{error}");
+    Machine::boot(&hardware, &info).unwrap().check().unwrap();
+}
+
 #[test]
 fn a_foreign_tree_or_list_is_refused() {
     let error = refused(|hardware, handover, _| {
@@ -197,6 +215,30 @@ fn a_damaged_pool_is_refused() {
         vec![(table, hardware.load(table) ^ 1)]
     });
     assert!(matches!(error, BootError::Restore(_)), "{error}");
+}
+
+/// Changes the pool's record, identity checksum and all: it is sound, but for another machine.
+fn with_layout(change: impl FnOnce(&mut [u8])) -> BootError {
+    refused(|hardware, handover, _| {
+        let record = pool_control(hardware, handover);
+        let mut bytes: Vec<u8> =
+            (0..8).flat_map(|word| hardware.load(record + 8 * word).to_le_bytes()).collect();
+        change(&mut bytes);
+        let sum = heirloom_abi::checksum(&bytes[..56], 0);
+        bytes[56..].copy_from_slice(&sum.to_le_bytes());
+        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+        (record..).step_by(8).zip(words).collect()
+    })
+}
+
+#[test]
+fn a_pool_of_another_layout_is_refused() {
+    // 128 KiB blocks in units of 8 KiB.
+    let block = with_layout(|bytes| (bytes[16], bytes[20]) = (17, 13));
+    assert_eq!(block, BootError::Layout(LayoutError::Block { block_shift: 17 }));
+    // Its free slots may hold anything until it freezes, and this machine hands them out as zeros.
+    let scrub = with_layout(|bytes| bytes[36] = 1);
+    assert_eq!(scrub, BootError::Layout(LayoutError::Scrub { scrub: 1 }));
 }
 
 /// Found by the fuzz target: a boot that was refused after it had carved its guard pool left the pages closed, and the next one on

@@ -8,6 +8,7 @@ use heirloom_abi::kho::fdt::FdtError;
 use heirloom_mm::hosted::Hardware;
 use heirloom_mm::kho::{PreserveError, RestorePagesError, SubtreeError, UnpreserveError, VmallocError};
 use heirloom_mm::machine::{AllocError, FreeError, FreezeError, PagesError};
+use heirloom_mm::slab::{CacheError, CacheFlags};
 use heirloom_mm::{Gfp, GuardOptions, MemoryRange, Options, ScratchSizes, UnsafeGround, What};
 
 const MIB: u64 = 1 << 20;
@@ -241,6 +242,7 @@ fn a_frozen_machine_changes_nothing_that_is_preserved_until_it_thaws() {
     let machine = boot(&hardware, Options::default());
     let object = alloc(&machine, 100, Gfp::PRESERVE);
     let folio = machine.alloc_pages(0, Gfp::empty()).unwrap();
+    let early = machine.create_cache("early", 64, 16, CacheFlags::PRESERVE).unwrap();
     let frozen = machine.freeze().unwrap();
     assert_eq!(machine.freeze().map(drop), Err(FreezeError::Already));
     assert_eq!(machine.alloc(8, Gfp::PRESERVE), Err(AllocError::Frozen));
@@ -249,6 +251,9 @@ fn a_frozen_machine_changes_nothing_that_is_preserved_until_it_thaws() {
     assert_eq!(machine.preserve_folio(folio), Err(PreserveError::Frozen));
     assert_eq!(machine.unpreserve_folio(folio), Err(UnpreserveError::Frozen));
     assert_eq!(machine.add_subtree("x", machine.phys(object), 8), Err(SubtreeError::Frozen));
+    assert_eq!(machine.create_cache("late", 64, 16, CacheFlags::PRESERVE), Err(CacheError::Frozen));
+    machine.create_cache("ordinary", 64, 16, CacheFlags::empty()).unwrap();
+    assert_eq!(machine.create_cache("early", 64, 16, CacheFlags::PRESERVE), Ok(early));
     // Ordinary memory is as ever.
     let ordinary = alloc(&machine, 100, Gfp::empty());
     // SAFETY: nobody uses it.
@@ -257,6 +262,7 @@ fn a_frozen_machine_changes_nothing_that_is_preserved_until_it_thaws() {
     // SAFETY: nobody uses it.
     unsafe { machine.free(object) }.unwrap();
     machine.preserve_folio(folio).unwrap();
+    machine.create_cache("late", 64, 16, CacheFlags::PRESERVE).unwrap();
     machine.check().unwrap();
 }
 
@@ -284,6 +290,9 @@ fn pages_are_claimed_once_and_whole() {
     let not = |phys| Err(RestorePagesError::NotInherited { phys });
     assert_eq!(machine.restore_folio(folio + 4096), Err(RestorePagesError::Cut { phys: folio }));
     assert_eq!(machine.restore_pages(&(folio..folio + 4096)), Err(RestorePagesError::Cut { phys: folio }));
+    for (start, end) in [(folio, folio), (folio + 4 * 4096, folio), (u64::MAX, 0)] {
+        assert_eq!(machine.restore_pages(&(start..end)), Err(RestorePagesError::NoPages { start, end }));
+    }
     assert_eq!(machine.restore_folio(folio), Ok(2));
     assert_eq!(machine.restore_folio(folio).map(drop), not(folio));
     assert_eq!(machine.restore_folio(2 * MIB).map(drop), not(2 * MIB));
@@ -309,6 +318,63 @@ fn pages_are_claimed_once_and_whole() {
         assert!(machine.preserve_area(&area).is_err());
         assert!(machine.unpreserve_area(&area).is_err());
     }
+    machine.check().unwrap();
+}
+
+/// The list of an area may have been overwritten: what it names then is refused as a whole, and nothing is half done.
+#[test]
+fn an_area_whose_list_was_overwritten_is_left_as_it_is() {
+    let hardware = hardware();
+    let machine = boot(&hardware, Options::default());
+    assert!(machine.alloc_area(1, 40, Gfp::empty()).is_err());
+    let folio = machine.alloc_pages(1, Gfp::empty()).unwrap();
+    machine.preserve_folio(folio).unwrap();
+    let area = machine.alloc_area(600, 0, Gfp::empty()).unwrap();
+    let (last, next) = (area.first() + 8 * 511, hardware.load(area.first()));
+    let (frame, first) = (hardware.load(last), hardware.load(area.first() + 8));
+    let pool = machine.phys(alloc(&machine, 64, Gfp::PRESERVE)) & !0xffff;
+    // A half of a folio, a page of the pool, a frame that is listed already, and an end before its time.
+    let damages = [(last, folio), (last, pool), (last, first), (area.first(), 0)];
+    let before = machine.nr_preserved_pages();
+    for (at, word) in damages {
+        hardware.store(at, word);
+        assert!(machine.preserve_area(&area).is_err());
+        assert_eq!(machine.nr_preserved_pages(), before);
+        hardware.store(at, if at == last { frame } else { next });
+    }
+    machine.preserve_area(&area).unwrap();
+    let marked = machine.nr_preserved_pages();
+    for (at, word) in damages {
+        hardware.store(at, word);
+        assert!(machine.unpreserve_area(&area).is_err());
+        assert_eq!(machine.nr_preserved_pages(), marked);
+        machine.check().unwrap();
+        hardware.store(at, if at == last { frame } else { next });
+    }
+    machine.unpreserve_area(&area).unwrap();
+    // An order-4 frame like a pool's block, and the block in its place.
+    let large = machine.alloc_area(32, 4, Gfp::empty()).unwrap();
+    let (at, own) = (large.first() + 16, hardware.load(large.first() + 16));
+    let ordinary = machine.phys(alloc(&machine, 64, Gfp::empty())) & !0xffff;
+    let free = machine.nr_free_pages();
+    for wrong in [ordinary, hardware.load(large.first() + 8)] {
+        hardware.store(at, wrong);
+        assert!(machine.free_area(&large).is_err());
+    }
+    hardware.store(at, own);
+    // A page in the middle of its second frame.
+    let inner = own + 4096..own + 2 * 4096;
+    machine.preserve_pages(&inner).unwrap();
+    assert!(machine.free_area(&large).is_err());
+    machine.unpreserve_pages(&inner).unwrap();
+    assert_eq!(machine.nr_free_pages(), free);
+    machine.free_area(&large).unwrap();
+    let free = machine.nr_free_pages();
+    hardware.store(area.first(), 0);
+    assert!(machine.free_area(&area).is_err());
+    assert_eq!(machine.nr_free_pages(), free);
+    hardware.store(area.first(), next);
+    machine.free_area(&area).unwrap();
     machine.check().unwrap();
 }
 

@@ -117,3 +117,24 @@ fn damage_between_two_generations_shows_in_the_report() {
         Err(error) => assert!(matches!(error, RunError::Boot(_)), "{error}"),
     }
 }
+
+/// A run whose record is gone does not begin anew as if nothing had been handed over.
+#[test]
+fn a_handover_without_a_record_of_the_run_is_an_error() {
+    let hardware = hardware();
+    let plan = Plan { generations: 3, objects: 200, mischief: false, ..Plan::default() };
+    let generation = || {
+        let power = hardware.power();
+        heirloom_mm::run::generation(&hardware, &power.info(sampling(0)), &plan)
+    };
+    generation().unwrap();
+    let fdt = hardware.power().handover().unwrap().fdt;
+    let tree: Vec<u8> = (0..512).flat_map(|word| hardware.load(fdt + 8 * word).to_le_bytes()).collect();
+    let record = heirloom_abi::kho::root::RootFdt::read(&tree).unwrap().subnode("heirloom-run").unwrap().data;
+    hardware.store(record + 16, !hardware.load(record + 16));
+    let error = generation().unwrap_err();
+    assert!(matches!(error, RunError::NoRecord { pages, .. } if pages > 0), "{error}");
+    // A cold boot has nobody before it.
+    hardware.cut_power();
+    assert_eq!(generation().unwrap().report().generation, 1);
+}

@@ -48,7 +48,7 @@ pub(super) struct Bus {
     bytes: usize,
     /// The guard pool that faults go to.
     guard: AtomicPtr<()>,
-    /// One bit for each page that is closed.
+    /// One bit for each page that was closed since all were opened: it may be so still.
     closed: Vec<AtomicU64>,
 }
 
@@ -217,29 +217,27 @@ impl Bus {
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Closes or opens a page. A system that refuses leaves it as it was: then a slip is not seen, and nothing is harmed.
-    fn set_closed(&self, page: u64, closed: bool) {
+    /// Closes a page. A system that refuses leaves it open: then a slip is not seen, and nothing is harmed.
+    fn close(&self, page: u64) {
         let number = page / PAGE_BYTES;
         let Some(word) = self.closed.get((number / 64) as usize) else { return };
-        let bit = 1 << (number % 64);
-        let was = match closed {
-            true => word.fetch_or(bit, AcqRel),
-            false => word.fetch_and(!bit, AcqRel),
-        };
-        if (was & bit != 0) == closed {
-            return;
-        }
-        let access = if closed { libc::PROT_NONE } else { libc::PROT_READ | libc::PROT_WRITE };
-        let _ = self.protect(page, PAGE_BYTES, access);
+        word.fetch_or(1 << (number % 64), AcqRel);
+        let _ = self.protect(page, PAGE_BYTES, libc::PROT_NONE);
+    }
+
+    /// Opens a page, whatever the bits say: a fault handler may run between the two steps of `close` on another thread, and a
+    /// fault that is answered without opening its page comes again for ever. So the bit stays, too.
+    fn open(&self, page: u64) {
+        let _ = self.protect(page, PAGE_BYTES, libc::PROT_READ | libc::PROT_WRITE);
     }
 
     fn open_all(&self) {
         for (at, word) in self.closed.iter().enumerate() {
-            let mut bits = word.load(Acquire);
+            let mut bits = word.swap(0, AcqRel);
             while bits != 0 {
                 let bit = u64::from(bits.trailing_zeros());
                 bits &= bits - 1;
-                self.set_closed((at as u64 * 64 + bit) * PAGE_BYTES, false);
+                self.open((at as u64 * 64 + bit) * PAGE_BYTES);
             }
         }
     }
@@ -270,11 +268,11 @@ unsafe impl Platform for Hardware {
     }
 
     fn guard(&self, page: u64) {
-        self.bus.set_closed(page, true);
+        self.bus.close(page);
     }
 
     fn unguard(&self, page: u64) {
-        self.bus.set_closed(page, false);
+        self.bus.open(page);
     }
 
     fn watch(&self, guard: Option<GuardPool>) {
@@ -328,11 +326,11 @@ unsafe impl Platform for FaultView<'_> {
     }
 
     fn guard(&self, page: u64) {
-        self.0.set_closed(page, true);
+        self.0.close(page);
     }
 
     fn unguard(&self, page: u64) {
-        self.0.set_closed(page, false);
+        self.0.open(page);
     }
 
     fn watch(&self, _guard: Option<GuardPool>) {}

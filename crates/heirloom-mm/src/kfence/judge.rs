@@ -35,8 +35,9 @@ impl GuardPool {
         };
         let left = left.filter(|&index| state(index) != UNUSED);
         let right = right.filter(|&index| state(index) != UNUSED);
-        let behind = left.map_or(u64::MAX, |index| phys - bounds(index).end);
-        let before = right.map_or(u64::MAX, |index| bounds(index).start - phys);
+        // Saturating: a slot that is being reused meanwhile says what it likes, and the guess is then as good as any.
+        let behind = left.map_or(u64::MAX, |index| phys.saturating_sub(bounds(index).end));
+        let before = right.map_or(u64::MAX, |index| bounds(index).start.saturating_sub(phys));
         match (left, right) {
             (None, None) => (ReportKind::Wild, None),
             (Some(index), _) if behind <= before => match state(index) {

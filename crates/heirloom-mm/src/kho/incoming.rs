@@ -38,6 +38,14 @@ pub enum RestorePagesError {
         /// The page.
         phys: u64,
     },
+    /// The range is empty, or reversed.
+    #[error("{start:#x}..{end:#x} has no pages")]
+    NoPages {
+        /// Its start.
+        start: u64,
+        /// Its end.
+        end: u64,
+    },
     /// The range cuts a frame in two.
     #[error("the range cuts the preserved frame at {phys:#x} in two")]
     Cut {
@@ -107,21 +115,25 @@ pub(crate) fn claim_range(
     range: &Range<u64>,
     owner: Owner,
 ) -> Result<(), RestorePagesError> {
-    let mut phys = range.start;
-    while phys < range.end {
+    let Range { start, end } = *range;
+    if start >= end {
+        return Err(RestorePagesError::NoPages { start, end });
+    }
+    let mut phys = start;
+    while phys < end {
         let wrong = RestorePagesError::NotInherited { phys };
         let (head, page) = buddy.find_block(phys).ok_or(wrong)?;
         if page.state != State::Inherited {
             return Err(wrong);
         }
-        let end = head + (PAGE_BYTES << page.order);
-        if head != phys || end > range.end {
+        let next = head + (PAGE_BYTES << page.order);
+        if head != phys || next > end {
             return Err(RestorePagesError::Cut { phys: head });
         }
-        phys = end;
+        phys = next;
     }
-    let mut phys = range.start;
-    while phys < range.end {
+    let mut phys = start;
+    while phys < end {
         let Some((head, page)) = buddy.find_block(phys) else { break };
         buddy.split(head, 0);
         for part in (head..head + (PAGE_BYTES << page.order)).step_by(PAGE_BYTES as usize) {

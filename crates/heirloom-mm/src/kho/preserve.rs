@@ -173,9 +173,9 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Takes the marks of a range back.
-    pub(crate) fn unpreserve_range<'m, P: Platform>(
-        &mut self,
+    /// Whether the marks of a range can be taken back: each of its frames is marked, and no blob lies there.
+    pub(super) fn check_preserved<'m, P: Platform>(
+        &self,
         ground: &Ground<'m, P>,
         buddy: &mut Buddy<'m>,
         range: &Range<u64>,
@@ -191,7 +191,7 @@ impl Outgoing {
         if self.subtrees().iter().any(in_use) {
             return Err(UnpreserveError::InUse { start, end });
         }
-        let mut nodes = OwnNodes::new(ground, buddy);
+        let nodes = OwnNodes::new(ground, buddy);
         for frame in frames(range) {
             match self.map.contains(&nodes, frame) {
                 Ok(true) => {}
@@ -199,6 +199,19 @@ impl Outgoing {
                 Err(error) => return Err(UnpreserveError::Map(error.into())),
             }
         }
+        Ok(())
+    }
+
+    /// Takes the marks of a range back.
+    pub(crate) fn unpreserve_range<'m, P: Platform>(
+        &mut self,
+        ground: &Ground<'m, P>,
+        buddy: &mut Buddy<'m>,
+        range: &Range<u64>,
+    ) -> Result<(), UnpreserveError> {
+        self.check_preserved(ground, buddy, range)?;
+        let Range { start, end } = *range;
+        let mut nodes = OwnNodes::new(ground, buddy);
         for frame in frames(range) {
             self.map.unmark(&mut nodes, frame).map_err(UnpreserveError::Map)?;
         }

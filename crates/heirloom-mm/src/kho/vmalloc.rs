@@ -10,6 +10,8 @@
 //! A kernel maps such an area at addresses in a row; here its pages are reached through the direct map, one by one. The list is
 //! kept in the handover's own form from the start, so preserving an area copies nothing.
 
+use core::ops::Range;
+
 use heirloom_abi::kho::metadata::{MetadataError, VMALLOC_CHUNK_ENTRIES, Vmalloc, VmallocChunk};
 use heirloom_abi::kho::radix::Order;
 
@@ -84,17 +86,22 @@ impl VmallocArea {
         self.order
     }
 
-    /// Calls `visit` with each frame, and with each chunk page behind the frames it lists, until it errs.
+    /// Calls `visit` with each frame, and with each chunk page behind the frames it lists, until it errs. Where the chunks end before all
+    /// frames were listed, the error is `short`'s, of the address that is no chunk.
     ///
     /// The list may be stale: nothing but pages of `memory` is read, and whoever is visited asks what the pages are now.
     pub(crate) fn visit<E>(
         &self,
         map: Memory,
         memory: &Extents,
+        short: impl FnOnce(u64) -> E,
         mut visit: impl FnMut(u64, u32) -> Result<(), E>,
     ) -> Result<(), E> {
         let (mut chunk, mut left) = (self.first, self.nr_pages >> self.order);
-        while left > 0 && memory.is_page(chunk) {
+        while left > 0 {
+            if !memory.is_page(chunk) {
+                return Err(short(chunk));
+            }
             // Read before the visit, which may free the page.
             let next = map.load(chunk);
             for entry in 1..=u64::from(left).min(VMALLOC_CHUNK_ENTRIES as u64) {
@@ -116,8 +123,11 @@ pub(crate) fn alloc_area<P: Platform>(
     order: u32,
     kind: BlockType,
 ) -> Option<VmallocArea> {
+    if order > MAX_ORDER {
+        return None;
+    }
     let nr_frames = nr_pages.max(1).div_ceil(1 << order);
-    let nr_pages = nr_frames.checked_mul(1 << order).filter(|_| order <= MAX_ORDER)?;
+    let nr_pages = nr_frames.checked_mul(1 << order)?;
     let mut area = VmallocArea { first: 0, nr_pages: 0, order };
     let mut take = |order| {
         let request = Request { order, kind, node: None, urgent: ground.is_urgent.get() };
@@ -160,16 +170,39 @@ pub(crate) fn free_area<P: Platform>(
     area: &VmallocArea,
 ) -> Result<(), FreePagesError> {
     let memory = buddy.extents();
-    // First whether all of them can be.
-    area.visit(ground.map, &memory, |phys, order| {
+    let short = |phys| FreePagesError::NotInUse { phys, order: 0 };
+    // First whether all of them can be. Each is nobody's plain page from when it is met, so none can be met twice.
+    let mut nr_met = 0;
+    let result = area.visit(ground.map, &memory, short, |phys, order| {
         let wrong = FreePagesError::NotInUse { phys, order };
         let (head, page) = buddy.find_block(phys).ok_or(wrong)?;
-        if head != phys || page.state != State::Used || u32::from(page.order) != order {
+        let is_plain = page.state == State::Used && page.owner == Owner::Pages;
+        if head != phys || !is_plain || u32::from(page.order) != order {
             return Err(wrong);
         }
-        if page.is_preserved { Err(FreePagesError::Preserved { phys }) } else { Ok(()) }
-    })?;
-    area.visit(ground.map, &memory, |phys, order| buddy.free(phys, order))
+        let pfn = phys >> PAGE_SHIFT;
+        if buddy.zone(pfn).is_some_and(|zone| zone.is_preserved(pfn..pfn + (1 << order))) {
+            return Err(FreePagesError::Preserved { phys });
+        }
+        buddy.set_owner(phys, Owner::Handover);
+        nr_met += 1;
+        Ok(())
+    });
+    if result.is_err() {
+        let _ = area.visit(ground.map, &memory, drop, |phys, _| {
+            if nr_met == 0 {
+                return Err(());
+            }
+            nr_met -= 1;
+            buddy.set_owner(phys, Owner::Pages);
+            Ok(())
+        });
+        return result;
+    }
+    area.visit(ground.map, &memory, short, |phys, order| {
+        buddy.set_owner(phys, Owner::Pages);
+        buddy.free(phys, order)
+    })
 }
 
 impl Outgoing {
@@ -181,24 +214,19 @@ impl Outgoing {
         area: &VmallocArea,
     ) -> Result<(), PreserveError> {
         let (memory, mut nr_done) = (buddy.extents(), 0);
-        let result = area.visit(ground.map, &memory, |phys, order| {
-            self.preserve_range(
-                ground,
-                buddy,
-                &(phys..phys.saturating_add(PAGE_BYTES << order)),
-                Owner::Pages,
-            )?;
+        let short = |phys| PreserveError::NotInUse { phys };
+        let result = area.visit(ground.map, &memory, short, |phys, order| {
+            self.preserve_range(ground, buddy, &frame_range(phys, order), Owner::Pages)?;
             nr_done += 1;
             Ok(())
         });
         if result.is_err() {
-            let _ = area.visit(ground.map, &memory, |phys, order| {
+            let _ = area.visit(ground.map, &memory, drop, |phys, order| {
                 if nr_done == 0 {
                     return Err(());
                 }
                 nr_done -= 1;
-                self.unpreserve_range(ground, buddy, &(phys..phys.saturating_add(PAGE_BYTES << order)))
-                    .map_err(drop)
+                self.unpreserve_range(ground, buddy, &frame_range(phys, order)).map_err(drop)
             });
         }
         result
@@ -211,18 +239,40 @@ impl Outgoing {
         buddy: &mut Buddy<'m>,
         area: &VmallocArea,
     ) -> Result<(), UnpreserveError> {
-        let memory = buddy.extents();
+        let (memory, mut nr_done) = (buddy.extents(), 0);
+        let short = |start| UnpreserveError::NotPreserved { start, end: frame_range(start, 0).end };
         // First whether all of them can be.
-        area.visit(ground.map, &memory, |phys, order| {
-            let (start, end) = (phys, phys.saturating_add(PAGE_BYTES << order));
-            let zone = buddy.zone(phys >> PAGE_SHIFT);
-            let marked = zone.is_some_and(|zone| zone.page(phys >> PAGE_SHIFT).is_preserved);
-            if marked { Ok(()) } else { Err(UnpreserveError::NotPreserved { start, end }) }
+        area.visit(ground.map, &memory, short, |phys, order| {
+            let range = frame_range(phys, order);
+            let is_plain = buddy.find_block(phys).is_some_and(|(_, page)| page.owner == Owner::Pages);
+            if !is_plain {
+                return Err(UnpreserveError::NotPreserved { start: range.start, end: range.end });
+            }
+            self.check_preserved(ground, buddy, &range)
         })?;
-        area.visit(ground.map, &memory, |phys, order| {
-            self.unpreserve_range(ground, buddy, &(phys..phys.saturating_add(PAGE_BYTES << order)))
-        })
+        let result = area.visit(ground.map, &memory, short, |phys, order| {
+            self.unpreserve_range(ground, buddy, &frame_range(phys, order))?;
+            nr_done += 1;
+            Ok(())
+        });
+        if result.is_err() {
+            // A stale list names a frame twice. The map keeps its nodes, so marking needs no memory.
+            let _ = area.visit(ground.map, &memory, drop, |phys, order| {
+                if nr_done == 0 {
+                    return Err(());
+                }
+                nr_done -= 1;
+                let range = frame_range(phys, order);
+                self.preserve_range(ground, buddy, &range, Owner::Pages).map_err(drop)
+            });
+        }
+        result
     }
+}
+
+/// The bytes of a frame, which may be none: the list that it is from may be stale.
+fn frame_range(phys: u64, order: u32) -> Range<u64> {
+    phys..phys.saturating_add(PAGE_BYTES << order)
 }
 
 /// Claims an area by the record that a predecessor left.

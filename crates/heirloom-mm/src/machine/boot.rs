@@ -21,7 +21,7 @@ use crate::memblock::{Memblock, MemblockError, Place};
 use crate::phys::{Memory, PAGE_BYTES, PAGE_SHIFT};
 use crate::platform::{Handover, Platform};
 use crate::scratch::ScratchAreas;
-use crate::slab::{BlockHost, CacheTable, geometry};
+use crate::slab::{BlockHost, CacheTable, LayoutError, check_layout, geometry};
 
 /// Why a machine did not boot. What a predecessor handed over is as it was, for another successor to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum BootError {
     /// The preserve pool is refused.
     #[error("the preserve pool is refused: {0}")]
     Restore(#[from] RestoreError),
+    /// The preserve pool's record is wrong, or the pool is not laid out as a machine's pools are.
+    #[error("the preserve pool is refused: {0}")]
+    Layout(#[from] LayoutError),
     /// The sizes in the options give no pool.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
@@ -360,6 +363,7 @@ fn restore_pool<'m, P: Platform>(
         Err(_) if options.policy.unchecked => return format_preserve_pool(ground, options),
         Err(error) => return Err(error.into()),
     }
+    check_layout(ground.map, range)?;
     list_pool(ground, control, bytes)?;
     let host = BlockHost { ground, owner: Owner::PreservePool };
     // SAFETY: the control area was claimed just now; what the pool lists as free was nobody's when its owner froze it.

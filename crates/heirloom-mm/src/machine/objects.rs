@@ -134,6 +134,8 @@ impl<'m, P: Platform> Machine<'m, P> {
             return Ok(cache);
         }
         let preserved = match flags.contains(CacheFlags::PRESERVE) {
+            // A successor holds the table of caches against the checksum that the freeze took.
+            true if self.is_frozen.get() => return Err(CacheError::Frozen),
             true => {
                 let preserve = self.preserve.as_ref().ok_or(CacheError::NoPreservePool)?;
                 Some(preserve.pool.create_cache(name, size, align)?.0 as usize)

@@ -151,7 +151,7 @@ impl<P: Platform> Machine<'_, P> {
         let mut left = area.nr_pages() >> area.order();
         let mut in_chunk = 0;
         // Behind each chunk's frames comes the chunk page itself, which is not part of the area.
-        let _ = area.visit(self.ground.map, &memory, |phys, _| -> Result<(), core::convert::Infallible> {
+        let _ = area.visit(self.ground.map, &memory, drop, |phys, _| {
             let is_chunk = in_chunk == heirloom_abi::kho::metadata::VMALLOC_CHUNK_ENTRIES || left == 0;
             if is_chunk {
                 in_chunk = 0;

@@ -81,6 +81,14 @@ pub enum RunError {
     /// A provoked slip was reported as another, elsewhere, or without its object.
     #[error("{0:?} was provoked and misreported")]
     Misreported(ReportKind),
+    /// A handover came through, and no record of a run that can be read: all that was handed over is lost to the run.
+    #[error("{frames} frames, {pages} pages were handed over, and no record of a run that can be read")]
+    NoRecord {
+        /// Frames that were handed over.
+        frames: u64,
+        /// Their pages.
+        pages: u64,
+    },
     /// The successor's image cannot be placed.
     #[error("the successor's image finds no place in scratch")]
     NoSuccessor,
@@ -130,7 +138,7 @@ pub fn generation<P: Platform>(platform: &P, info: &BootInfo<'_>, plan: &Plan) -
     let boot_us = (platform.now_ns() - started) / 1000;
     machine.check()?;
 
-    let mut work = Work::begin(&machine, plan)?;
+    let mut work = Work::begin(&machine, plan, info.handover.is_some())?;
     work.report.boot_us = boot_us;
     work.churn()?;
     if plan.mischief {
@@ -165,8 +173,8 @@ struct Work<'w, 'm, P: Platform> {
 }
 
 impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
-    /// Takes over what the predecessor left and verifies all of it; or starts anew.
-    fn begin(machine: &'w Machine<'m, P>, plan: &Plan) -> Result<Self, RunError> {
+    /// Takes over what the predecessor left and verifies all of it; after a cold boot, starts anew.
+    fn begin(machine: &'w Machine<'m, P>, plan: &Plan, has_predecessor: bool) -> Result<Self, RunError> {
         let cache = |at: usize| {
             let (name, size, align) = CACHES[at];
             machine.create_cache(name, size, align, CacheFlags::PRESERVE)
@@ -174,14 +182,22 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
         let caches = [cache(0)?, cache(1)?, cache(2)?];
         let (place, record, ledger, lost_all) = match find_record(machine) {
             Some((place, record, Some(ledger))) => (place, record, ledger, 0),
-            // The record came through and its ledger did not: all that it listed is lost.
-            Some((place, record, None)) => (place, record, Ledger::create(machine)?, record.nr_objects),
+            // The record came through and its ledger did not: all that it listed is lost. More than a u32 it never is, and the
+            // count goes on from there.
+            Some((place, record, None)) => {
+                (place, record, Ledger::create(machine)?, record.nr_objects.min(u32::MAX.into()))
+            }
+            // Nobody knows how much that was, so it is no number in a report, and least of all a zero.
+            None if has_predecessor => {
+                let (frames, pages) = machine.inherited();
+                return Err(RunError::NoRecord { frames, pages });
+            }
             None => {
                 let place = machine.alloc(RECORD_BYTES as usize, Gfp::PRESERVE | Gfp::ZERO)?;
                 (machine.phys(place), Record::default(), Ledger::create(machine)?, 0)
             }
         };
-        let generation = record.generation + 1;
+        let generation = record.generation.saturating_add(1);
         let mut work = Self {
             machine,
             caches,
@@ -192,7 +208,8 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
             target: plan.objects.into(),
             report: Report { generation, totals: record.totals, lost: lost_all, ..Report::default() },
         };
-        work.report.totals.inherited += work.ledger.len;
+        let inherited = &mut work.report.totals.inherited;
+        *inherited = inherited.saturating_add(work.ledger.len);
         work.verify()?;
         work.take_pages_over()?;
         work.report.stranded_bytes += machine.finish() * PAGE_BYTES;
@@ -376,15 +393,16 @@ impl<'w, 'm, P: Platform> Work<'w, 'm, P> {
         report.preserved_pages = tally.preserved_pages;
         report.metadata_pages = tally.metadata_pages;
         report.metadata_in_scratch = tally.metadata_in_scratch;
+        // Saturating: the sums so far are a predecessor's word.
         let totals = &mut report.totals;
         *totals = Totals {
             inherited: totals.inherited,
-            lost: totals.lost + report.lost,
-            corrupt: totals.corrupt + report.corrupt,
-            stale_bytes: totals.stale_bytes + report.stale_bytes,
-            stranded_bytes: totals.stranded_bytes + report.stranded_bytes,
-            metadata_in_scratch: totals.metadata_in_scratch + report.metadata_in_scratch,
-            guard_reports: totals.guard_reports + report.guard_reports,
+            lost: totals.lost.saturating_add(report.lost),
+            corrupt: totals.corrupt.saturating_add(report.corrupt),
+            stale_bytes: totals.stale_bytes.saturating_add(report.stale_bytes),
+            stranded_bytes: totals.stranded_bytes.saturating_add(report.stranded_bytes),
+            metadata_in_scratch: totals.metadata_in_scratch.saturating_add(report.metadata_in_scratch),
+            guard_reports: totals.guard_reports.saturating_add(report.guard_reports),
         };
         // The record is an object of ours: its bytes are no part of what was sealed.
         self.record = Record {

@@ -37,8 +37,8 @@ const ENTRY_BYTES: u64 = 16;
 /// A predecessor's list of scratch areas is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScratchError {
-    /// The list lies outside memory, or has no page of its own.
-    #[error("the list of scratch areas at {at:#x}, {size} bytes, is not in memory")]
+    /// The list lies outside memory, where this machine itself stands, or has no page of its own.
+    #[error("the list of scratch areas at {at:#x}, {size} bytes, has no page of memory of its own")]
     List {
         /// Its address.
         at: u64,
@@ -139,7 +139,9 @@ impl ScratchAreas {
         size: u64,
     ) -> Result<Self, ScratchError> {
         let list = at..at.saturating_add(PAGE_BYTES);
-        if at % PAGE_BYTES != 0 || size > PAGE_BYTES || !memblock.is_memory(&list) {
+        let is_page = at % PAGE_BYTES == 0 && size <= PAGE_BYTES && memblock.is_memory(&list);
+        // What is reserved so far is this boot's own; the list's page is freed once all is taken over.
+        if !is_page || memblock.is_reserved(&list) {
             return Err(ScratchError::List { at, size });
         }
         let nr = size / ENTRY_BYTES;

@@ -68,6 +68,9 @@ pub enum CacheError {
     /// There is no preserve pool.
     #[error("this machine has no preserve pool")]
     NoPreservePool,
+    /// The machine is frozen: the preserve pool's table of caches must not change any more.
+    #[error("the machine is frozen")]
+    Frozen,
 }
 
 /// One name.

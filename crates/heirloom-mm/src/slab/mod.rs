@@ -12,10 +12,13 @@
 
 mod host;
 mod kmalloc;
+mod layout;
 mod merge;
 
 pub(crate) use host::{BlockHost, geometry};
 pub use kmalloc::{KMALLOC_SIZES, PRESERVED_KMALLOC_SIZES, kmalloc_bytes};
+pub use layout::LayoutError;
+pub(crate) use layout::check_layout;
 pub(crate) use merge::CacheTable;
 pub(crate) use merge::Choice;
 pub use merge::{Cache, CacheError, CacheFlags};
