@@ -136,7 +136,7 @@ fn measure(heap: &Heap, plan: &Plan<'_>, main_ns: u64, opened_ns: u64) -> Result
         read_all_us: us_between(first_ns, all_ns),
         start_us: us_between(frozen_ns, main_ns),
         open_us: us_between(frozen_ns.max(main_ns), opened_ns),
-        peak_bytes: journal.private_bytes.load(Relaxed) + private + stats.file_bytes,
+        peak_bytes: journal.private_bytes.load(Relaxed) + private + stats.held_bytes,
         pid: std::process::id(),
     })
 }

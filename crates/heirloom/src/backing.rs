@@ -219,6 +219,11 @@ impl Backing {
         self.len.load(Ordering::Acquire)
     }
 
+    /// Bytes of the file that have memory.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        sys::file_facts(self.fd()).map_or(0, |facts| facts.held_bytes)
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -27,6 +27,8 @@ use rustix::thread::MembarrierCommand;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileFacts {
     pub(crate) len: u64,
+    /// Bytes that it takes, holes left out.
+    pub(crate) held_bytes: u64,
     /// No page of it was ever written, or all are holes again: it reads as zero from end to end.
     pub(crate) is_hollow: bool,
     pub(crate) is_regular: bool,
@@ -64,6 +66,7 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
     let file_system = rustix::fs::fstatfs(fd)?.f_type as i64;
     Ok(FileFacts {
         len: u64::try_from(stat.st_size).unwrap_or(0),
+        held_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
         is_hollow: stat.st_blocks == 0,
         has_name: stat.st_nlink > 0,
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,

@@ -44,10 +44,10 @@ impl Heap {
             self.hall.pool().trim();
         }
         let outcome = channel::hand_over(self, &command, channel, &ChannelOptions::default());
-        if outcome.is_err() {
-            if let Some(_inside) = super::door::enter_guard() {
-                spares::keep(self.hall.pool(), self.options.spare_memory);
-            }
+        if outcome.is_err()
+            && let Some(_inside) = super::door::enter_guard()
+        {
+            spares::keep(self.hall.pool(), self.options.spare_memory);
         }
         outcome?.exit()
     }

@@ -188,6 +188,7 @@ impl Heap {
             restore_us: self.restore_us,
             frozen_ns: self.frozen_ns,
             file_bytes: self.backing.len(),
+            held_bytes: self.backing.held_bytes(),
             size_limit: self.layout.reserved,
             metadata_bytes: self.records_bytes(),
             huge_pages: self.backing.wants_huge_pages() && crate::sys::offers_huge_pages(),

@@ -31,6 +31,8 @@ pub struct Stats {
     pub frozen_ns: u64,
     /// Bytes of the file, holes included.
     pub file_bytes: u64,
+    /// Bytes of it that have memory: most of the records are holes until a thread needs them.
+    pub held_bytes: u64,
     /// Bytes that the heap may grow to.
     pub size_limit: u64,
     /// Bytes of records outside the blocks: header, map, roots, caches, block table, CPU slots in use.
