@@ -38,18 +38,26 @@ impl Heap {
         }
         self.check_candidate(&command)?;
         // Before anybody waits: it takes its time, and what is freed from now on goes at once.
-        // Inside, as another thread's hand-over may be under way: then there is nothing to be touched any more.
-        if let Some(_inside) = super::door::enter_guard() {
-            spares::keep(self.hall.pool(), 0);
-            self.hall.pool().trim();
-        }
+        self.keep_spares(0);
         let outcome = channel::hand_over(self, &command, channel, &ChannelOptions::default());
-        if outcome.is_err()
-            && let Some(_inside) = super::door::enter_guard()
-        {
-            spares::keep(self.hall.pool(), self.options.spare_memory);
+        if outcome.is_err() {
+            self.keep_spares(self.options.spare_memory);
         }
         outcome?.exit()
+    }
+
+    /// Sets how much memory that nothing is in is kept, and gives the rest back, unless a hand-over of another thread is under
+    /// way: then there may be nothing of ours to be touched any more.
+    fn keep_spares(&self, bytes: u64) {
+        let closing = self.closing();
+        if *closing || self.gone.load(Acquire) {
+            return;
+        }
+        // While the guard lives no door is closed.
+        spares::keep(self.hall.pool(), bytes);
+        if bytes == 0 {
+            self.hall.pool().trim();
+        }
     }
 
     /// Asks a candidate whether it can inherit this heap as it is now, without handing it over.
