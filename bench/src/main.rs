@@ -12,6 +12,7 @@
 
 mod alloc;
 mod collections;
+mod contestant_process;
 mod handover;
 mod map;
 mod output;

@@ -127,5 +127,5 @@ fn measure(
         }
     }
     let figure = |samples: &Vec<f64>| Figure::of(samples).expect("a round at least");
-    Ok(workers.iter().zip(&samples).map(|(worker, samples)| (worker.name, figure(samples))).collect())
+    Ok(workers.iter().zip(&samples).map(|(worker, samples)| (worker.name(), figure(samples))).collect())
 }

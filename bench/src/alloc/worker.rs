@@ -8,8 +8,8 @@
 //! A process each, because a process has one heap of Heirloom's at a time, and so that nobody meets what another left behind.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{self, BufRead as _};
+use std::process::Command;
 
 use ::heirloom::Scrub;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use super::peers::{
 };
 use super::workload::Workload;
 use super::{contestant::Contestant, heirloom};
+use crate::contestant_process::ContestantProcess;
 
 /// The allocators, Heirloom first. Those of the peers that zero what is freed come with `-zero`.
 pub(super) const NAMES: [&str; 18] = [
@@ -64,29 +65,18 @@ struct Answer {
 }
 
 /// The parent's side.
-pub(super) struct Worker {
-    pub(super) name: &'static str,
-    child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+pub(super) struct Worker(ContestantProcess);
 
 impl Worker {
     /// Starts the process; says why not, where the allocator is not to be had.
     pub(super) fn start(name: &'static str) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut child = Command::new(program)
-            .args(["alloc-worker", name])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("no pipes".to_owned());
-        };
-        let mut worker = Self { name, child, orders, answers: BufReader::new(answers) };
-        let ready = worker.line().map_err(|error| error.to_string())?;
-        if ready.trim() == "ready" { Ok(worker) } else { Err(ready.trim().to_owned()) }
+        ContestantProcess::start(name, Command::new(program).args(["alloc-worker", name])).map(Self)
+    }
+
+    /// The allocator.
+    pub(super) fn name(&self) -> &'static str {
+        self.0.name()
     }
 
     /// Runs one sample: nanoseconds of an operation.
@@ -98,28 +88,7 @@ impl Worker {
         sample_us: u64,
     ) -> io::Result<f64> {
         let order = Order { workload: workload.to_string(), size: size.to_owned(), threads, sample_us };
-        writeln!(self.orders, "{}", serde_json::to_string(&order)?)?;
-        let line = self.line()?;
-        let answer: Answer = serde_json::from_str(&line)
-            .map_err(|error| io::Error::other(format!("{}: {error}: `{}`", self.name, line.trim())))?;
-        Ok(answer.ns_per_op)
-    }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            let status = self.child.wait()?;
-            return Err(io::Error::other(format!("the process of {} ended with {status}", self.name)));
-        }
-        Ok(line)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // It ends at the end of its input; nothing of it is of use after that.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.ask(&order).map(|answer: Answer| answer.ns_per_op)
     }
 }
 

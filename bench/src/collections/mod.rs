@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), String> {
                 let of_op: Vec<f64> = samples.iter().map(|sample| sample[nth]).collect();
                 let figure = Figure::of(&of_op).expect("a round at least");
                 let Figure { median: ns_per_op, spread } = figure;
-                let (bench, contestant) = ("collections", worker.name);
+                let (bench, contestant) = ("collections", worker.name());
                 output.json(&Row { bench, collection, op, n, contestant, ns_per_op, spread });
                 figures.push((contestant, figure));
             }
@@ -139,7 +139,7 @@ fn measure(
             let which = (round + turn) % nr;
             let sample = workers[which].sample(collection, n).map_err(|error| error.to_string())?;
             if sample.len() != collection.ops().len() {
-                return Err(format!("{} answered {} figures", workers[which].name, sample.len()));
+                return Err(format!("{} answered {} figures", workers[which].name(), sample.len()));
             }
             samples[which].push(sample);
         }

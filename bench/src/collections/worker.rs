@@ -8,8 +8,8 @@
 //! A process each, because the allocator is a process's own, and so that nobody meets what another left behind.
 
 use std::hash::RandomState;
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{self, BufRead as _};
+use std::process::Command;
 
 use ::heirloom::Scrub;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::contestant;
 use super::kinds::{Collection, Family, Heirloom, Std};
 use super::life;
+use crate::contestant_process::ContestantProcess;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct WorkerArgs {
@@ -38,12 +39,7 @@ struct Answer {
 }
 
 /// The parent's side.
-pub(super) struct Worker {
-    pub(super) name: &'static str,
-    child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+pub(super) struct Worker(ContestantProcess);
 
 impl Worker {
     /// Starts the process; says why not, where the contestant is not to be had.
@@ -51,44 +47,17 @@ impl Worker {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut command = Command::new(program);
         contestant::prepare(name, &mut command)?;
-        let mut child = command
-            .args(["collections-worker", name])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("no pipes".to_owned());
-        };
-        let mut worker = Self { name, child, orders, answers: BufReader::new(answers) };
-        let ready = worker.line().map_err(|error| error.to_string())?;
-        if ready.trim() == "ready" { Ok(worker) } else { Err(ready.trim().to_owned()) }
+        ContestantProcess::start(name, command.args(["collections-worker", name])).map(Self)
+    }
+
+    /// The contestant.
+    pub(super) fn name(&self) -> &'static str {
+        self.0.name()
     }
 
     /// Runs one sample: nanoseconds of each operation of the collection.
     pub(super) fn sample(&mut self, collection: Collection, n: usize) -> io::Result<Vec<f64>> {
-        writeln!(self.orders, "{}", serde_json::to_string(&Order { collection, n })?)?;
-        let line = self.line()?;
-        let answer: Answer = serde_json::from_str(&line)
-            .map_err(|error| io::Error::other(format!("{}: {error}: `{}`", self.name, line.trim())))?;
-        Ok(answer.ns)
-    }
-
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            let status = self.child.wait()?;
-            return Err(io::Error::other(format!("the process of {} ended with {status}", self.name)));
-        }
-        Ok(line)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Nothing of it is of use after this.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.ask(&Order { collection, n }).map(|answer: Answer| answer.ns)
     }
 }
 
