@@ -19,7 +19,10 @@ pub mod root;
 pub mod string;
 pub mod sync;
 mod sys;
+#[cfg(test)]
+mod testing;
 pub mod vec;
+pub mod vec_deque;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;
@@ -35,6 +38,7 @@ pub use heritable::Heritable;
 pub use string::String;
 pub use sys::Ended;
 pub use vec::Vec;
+pub use vec_deque::VecDeque;
 
 /// Returns the value, or panics because the heap is full.
 #[inline]
