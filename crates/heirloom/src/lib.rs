@@ -4,6 +4,7 @@
 extern crate self as heirloom;
 
 pub mod alloc;
+pub mod arc;
 mod backing;
 pub mod boxed;
 pub mod btree_map;
@@ -18,7 +19,9 @@ pub mod hash_set;
 mod heap;
 pub mod heritable;
 pub mod note;
+pub mod rc;
 pub mod root;
+pub mod shared;
 pub mod string;
 pub mod sync;
 mod sys;
