@@ -14,6 +14,8 @@ mod channel;
 mod command;
 pub mod foreign;
 mod generation;
+#[cfg(test)]
+mod golden;
 pub mod hash_map;
 pub mod hash_set;
 mod heap;
