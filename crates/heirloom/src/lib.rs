@@ -4,19 +4,27 @@
 extern crate self as heirloom;
 
 pub mod alloc;
+pub mod arc;
 mod backing;
 pub mod boxed;
+pub mod btree_map;
+pub mod btree_set;
 pub mod byte_string;
 mod channel;
 mod command;
 pub mod foreign;
 mod generation;
+#[cfg(test)]
+mod golden;
 pub mod hash_map;
 pub mod hash_set;
 mod heap;
 pub mod heritable;
+pub mod interner;
 pub mod note;
+pub mod rc;
 pub mod root;
+pub mod shared;
 pub mod string;
 pub mod sync;
 mod sys;
@@ -27,7 +35,9 @@ pub mod vec_deque;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;
-pub use boxed::Box;
+pub use boxed::{Box, BoxSlice, BoxStr};
+pub use btree_map::BTreeMap;
+pub use btree_set::BTreeSet;
 pub use byte_string::ByteString;
 #[cfg(feature = "points")]
 pub use channel::points;
@@ -39,6 +49,7 @@ pub use heap::roots::RootError;
 pub use heap::{Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Scan, Scrub, Stats};
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};
+pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
 pub use vec::Vec;
