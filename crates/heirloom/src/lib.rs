@@ -8,6 +8,7 @@ mod backing;
 pub mod boxed;
 mod channel;
 mod command;
+pub mod evolve;
 pub mod foreign;
 mod generation;
 pub mod hash_map;
