@@ -12,6 +12,7 @@ pub mod btree_set;
 pub mod byte_string;
 mod channel;
 mod command;
+pub mod evolve;
 pub mod foreign;
 mod generation;
 #[cfg(test)]
