@@ -5,8 +5,9 @@
 
 use heirloom_abi::pool::{BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC, PoolRecord};
 
-use super::Pool;
+use super::large::Contents;
 use super::records::Block;
+use super::{Pool, Scrub};
 use crate::host::{Fault, Host};
 use crate::knobs::window;
 use crate::sync::Ordering::*;
@@ -22,12 +23,9 @@ impl<H: Host> Pool<H> {
         self.take_run(order as usize, |free| aligned_run(free, order), 1 << order)
     }
 
-    /// Takes `units` adjacent units from a block with room, all zeros: the entry and the first unit.
+    /// Takes `units` adjacent units from a block with room: the entry and the first unit.
     pub(super) fn take_any_units(&self, units: u32) -> Option<(usize, u32)> {
-        let (index, unit) = self.take_run(ANY_RUN, |free| any_run(free, units), units)?;
-        let block = &self.arena.blocks()[index];
-        self.clean_units(block, span(unit, units));
-        Some((index, unit))
+        self.take_run(ANY_RUN, |free| any_run(free, units), units)
     }
 
     /// Zeroes those of the units, in which nothing is, that may hold old bytes.
@@ -118,11 +116,15 @@ impl<H: Host> Pool<H> {
         true
     }
 
-    /// Takes `run` blocks in a row for one object of `bytes`: the entry.
-    pub(super) fn take_huge(&self, run: u32, bytes: u64) -> Option<usize> {
+    /// Takes `run` blocks in a row for one object of `bytes`: the entry. They are zero but for what the object may hold.
+    pub(super) fn take_huge(&self, run: u32, bytes: u64, contents: Contents) -> Option<usize> {
+        let header = u64::from(self.geometry.header_units()) << self.geometry.unit_shift;
         let _guard = self.lock();
         let index = self.vacant_entry()?;
-        let offset = self.host.take(run)?;
+        let offset = match (contents, self.scrub) {
+            (Contents::Any, Scrub::AtFreeze) => self.host.take_with(run, header..header + bytes)?,
+            _ => self.host.take(run)?,
+        };
         self.set_up_block(index, offset, BLOCK_KIND_HUGE, run, bytes);
         Some(index)
     }
@@ -149,8 +151,11 @@ impl<H: Host> Pool<H> {
     pub(super) fn give_block_back(&self, index: usize) {
         let block = &self.arena.blocks()[index];
         let (offset, run) = (block.offset.load(Relaxed), block.run.load(Relaxed));
+        let header = u64::from(self.geometry.header_units()) << self.geometry.unit_shift;
+        let object_bytes = block.object_bytes.load(Relaxed);
         // Free units are all zeros unless they are dirty; what a huge object held is not.
-        let is_clean = block.kind.load(Relaxed) == BLOCK_KIND_SLABS && block.dirty_units.load(Relaxed) == 0;
+        let is_huge = block.kind.load(Relaxed) == BLOCK_KIND_HUGE;
+        let is_clean = !is_huge && block.dirty_units.load(Relaxed) == 0;
         block.kind.store(BLOCK_KIND_NONE, Release);
         window();
         for field in
@@ -163,8 +168,10 @@ impl<H: Host> Pool<H> {
         block.run.store(0, Relaxed);
         window();
         if is_clean {
-            let head_bytes = u64::from(self.geometry.header_units()) << self.geometry.unit_shift;
-            self.host.give_back_clean(offset, head_bytes);
+            self.host.give_back_clean(offset, header);
+        } else if is_huge && object_bytes > 0 && self.scrub == Scrub::AtFreeze {
+            // Of none but an object that a kill cut short, nobody knows how much it held.
+            self.host.give_back_dirty(offset, run, header.saturating_add(object_bytes));
         } else {
             self.host.give_back(offset, run);
         }

@@ -25,6 +25,7 @@ mod restore;
 mod slabs;
 
 pub use format::{Config, FormatError, Scrub};
+pub use large::Contents;
 pub use lookup::Found;
 pub use restore::RestoreError;
 
@@ -66,6 +67,8 @@ pub struct Pool<H: Host> {
     pub(crate) nr_empty: AtomicU32,
     /// How many of them are kept, beside one.
     pub(crate) spare_blocks: AtomicU32,
+    /// Units of the slabs that stand on a CPU's list and have all their slots.
+    pub(crate) idle_units: core::sync::atomic::AtomicU64,
 }
 
 impl<H: Host> Pool<H> {

@@ -200,7 +200,12 @@ impl<H: Host> Pool<H> {
                         hints[cache / 64 % 2] |= 1 << (cache % 64);
                         slab.head.units.load(Relaxed)
                     }
-                    SLAB_KIND_LARGE => slab.head.units.load(Relaxed),
+                    SLAB_KIND_LARGE => {
+                        if kind == BLOCK_KIND_SLABS {
+                            self.clean_behind(block, &slab);
+                        }
+                        slab.head.units.load(Relaxed)
+                    }
                     // Free, or the tail of a slab whose making or taking down was cut.
                     _ => {
                         slab.head.kind.store(SLAB_KIND_FREE, Relaxed);
