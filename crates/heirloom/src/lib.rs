@@ -27,7 +27,7 @@ pub use channel::{Channel, HandOverError, IncomingError, Step};
 pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use heap::roots::RootError;
-pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Scan, Scrub, Stats};
+pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Reclaimed, Scan, Scrub, Stats};
 pub use heirloom_derive::Heritable;
 pub use heritable::Heritable;
 pub use string::String;

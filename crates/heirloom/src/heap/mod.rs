@@ -25,6 +25,7 @@ mod layout;
 mod map_pages;
 mod open;
 mod options;
+mod reclaim;
 pub(crate) mod roots;
 mod spares;
 mod stats;
@@ -41,6 +42,7 @@ use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
 pub use options::{Options, Scrub};
+pub use reclaim::Reclaimed;
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
@@ -65,6 +67,8 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// What became of leaks, where the options asked.
+    reclaimed: Option<Reclaimed>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
     closing: Mutex<bool>,
     /// CPU slots that were in use when the heap was frozen.
@@ -180,6 +184,12 @@ impl Heap {
         self.set_aside.as_ref().map(|(path, reason)| (path.as_path(), reason.as_str()))
     }
 
+    /// What became of objects that no root reaches; `None` where [`Options::reclaim_leaks`] did not ask, or the heap did not
+    /// come from a file that nobody had open.
+    pub fn reclaimed(&self) -> Option<&Reclaimed> {
+        self.reclaimed.as_ref()
+    }
+
     /// Figures of the heap and of the hand-over that brought it.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -194,6 +204,8 @@ impl Heap {
             huge_pages: self.backing.wants_huge_pages() && crate::sys::offers_huge_pages(),
             on_disk: self.backing.notes().not_in_memory,
             faults: self.hall.pool().host().nr_faults(),
+            reclaimed_objects: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.objects),
+            reclaimed_bytes: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.bytes),
         }
     }
 

@@ -51,7 +51,10 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
         return create(name, options);
     };
     match take_over(&path, options.clone()) {
-        Ok(heap) => Ok(heap),
+        Ok(mut heap) => {
+            heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
+            Ok(heap)
+        }
         Err(HeapError::Backing(error @ BackingError::Busy { .. })) => Err(error.into()),
         Err(error @ (HeapError::AlreadyOpen | HeapError::Backing(BackingError::AddressTaken { .. }))) => {
             Err(error)
@@ -386,6 +389,7 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
+        reclaimed: None,
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),
