@@ -29,7 +29,7 @@ pub use hash_map::HashMap;
 pub use heap::roots::RootError;
 pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Reclaimed, Scan, Scrub, Stats};
 pub use heirloom_derive::Heritable;
-pub use heritable::Heritable;
+pub use heritable::{Heritable, Maybe, Outcome};
 pub use string::String;
 pub use sys::Ended;
 pub use vec::Vec;
