@@ -6,11 +6,13 @@ extern crate self as heirloom;
 pub mod alloc;
 mod backing;
 pub mod boxed;
+pub mod byte_string;
 mod channel;
 mod command;
 pub mod foreign;
 mod generation;
 pub mod hash_map;
+pub mod hash_set;
 mod heap;
 pub mod heritable;
 pub mod note;
@@ -18,14 +20,19 @@ pub mod root;
 pub mod string;
 pub mod sync;
 mod sys;
+#[cfg(test)]
+mod testing;
 pub mod vec;
+pub mod vec_deque;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;
 pub use boxed::Box;
+pub use byte_string::ByteString;
 pub use channel::{Channel, HandOverError, IncomingError, Step};
 pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
+pub use hash_set::HashSet;
 pub use heap::roots::RootError;
 pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Reclaimed, Scan, Scrub, Stats};
 pub use heirloom_derive::Heritable;
@@ -33,6 +40,7 @@ pub use heritable::{Heritable, Maybe, Outcome};
 pub use string::String;
 pub use sys::Ended;
 pub use vec::Vec;
+pub use vec_deque::VecDeque;
 
 /// Returns the value, or panics because the heap is full.
 #[inline]
