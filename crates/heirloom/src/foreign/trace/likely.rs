@@ -21,7 +21,7 @@ use heirloom_slab::size_class::{class_bytes, class_of};
 
 use super::collections::{Holding, Table, lay_out};
 use super::ground::Slot;
-use super::shapes::{Node, Parts, Shapes};
+use super::shapes::{Node, Parts, Shapes, is_value};
 use super::walk::Walk;
 
 /// So many objects are looked at; a heap that lost more has one reason for them.
@@ -62,6 +62,9 @@ pub(super) fn name<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, slots: &[Slot]) -
         if names.contains_key(&slot.number()) {
             continue;
         }
+        // A vector with room for one value is rare.
+        let is_value = |&index: &usize| matches!(guesses[index].0, Guess::Value(_));
+        let best = if best.iter().any(is_value) { best.into_iter().filter(is_value).collect() } else { best };
         let [only] = best[..] else {
             let joined = match best.len() {
                 0 => continue,
@@ -96,7 +99,7 @@ fn collect_guesses(shapes: &Shapes) -> Vec<(Guess, String)> {
     };
     for (node, ty) in shapes.iter() {
         match &ty.parts {
-            Parts::Fields(_) if ty.size > 0 => add(Guess::Value(node), ty.text.clone()),
+            Parts::Fields(_) | Parts::Cases(..) if ty.size > 0 => add(Guess::Value(node), ty.text.clone()),
             Parts::Collection(collection, args) => {
                 let block = || block_of(shapes, node, &ty.text);
                 match (collection.name, &args[..]) {
@@ -214,12 +217,11 @@ fn of_value<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, node: Node, at: u64) -> 
             char::from_u32(u32::from_le_bytes([a, b, c, d])).map(|_| 1)
         }
         Parts::NonZero => bytes.iter().any(|&byte| byte != 0).then_some(1),
-        Parts::Among(values) => {
-            let value = i128::from_le_bytes(bytes);
-            // The repr may be signed: then the upper bytes are copies of the sign.
-            let shift = 8 * (16 - len as u32);
-            let signed = if shift == 128 { value } else { value << shift >> shift };
-            values.iter().any(|&one| one == value || one == signed).then_some(1)
+        Parts::Among(values) => values.iter().any(|&one| is_value(&bytes[..len], one)).then_some(1),
+        Parts::Cases(tag, cases) => {
+            let tag = (*tag).min(len);
+            let (_, fields) = cases.iter().find(|&&(value, _)| is_value(&bytes[..tag], value))?;
+            fields.iter().try_fold(1u32, |sum, &(offset, field)| Some(sum + of_value(walk, field, at + offset)?))
         }
     }
 }

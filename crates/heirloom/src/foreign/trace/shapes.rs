@@ -10,7 +10,7 @@
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use heirloom_abi::types::{Shape, TypeView, TypesError};
+use heirloom_abi::types::{Fields, Shape, TypeView, TypesError};
 
 use super::collections::{Collection, find};
 
@@ -48,6 +48,8 @@ pub(super) enum Parts {
     Among(Vec<i128>),
     /// Fields: where, and what.
     Fields(Vec<(u64, Node)>),
+    /// An integer of so many bytes, and for each of its values the fields that are then there.
+    Cases(usize, Vec<(i128, Vec<(u64, Node)>)>),
     /// Elements: how many, and what.
     Elements(u64, Node),
     /// A collection that this program knows.
@@ -56,7 +58,7 @@ pub(super) enum Parts {
     Unknown(String, u32),
 }
 
-/// A struct around the type at hand.
+/// A struct or enum around the type at hand.
 struct Around<'a> {
     name: &'a str,
     node: Node,
@@ -111,7 +113,12 @@ impl Shapes {
             }
             Shape::Struct(fields) => {
                 let own = Around { name: view.name, node, outer: around };
-                Parts::Fields(fields.map(|field| (field.offset, self.node(&field.ty, Some(&own)))).collect())
+                Parts::Fields(self.fields(fields, &own))
+            }
+            Shape::DataEnum { repr, cases } => {
+                let own = Around { name: view.name, node, outer: around };
+                let cases = cases.map(|case| (case.variant.discriminant, self.fields(case.fields, &own)));
+                Parts::Cases(integer_bytes(repr), cases.collect())
             }
             Shape::Array { len, elem } => {
                 let elem = elem.map(|elem| self.node(&elem, around)).last();
@@ -137,6 +144,9 @@ impl Shapes {
         };
         let points = match &parts {
             Parts::Fields(fields) => fields.iter().any(|&(_, ty)| self.get(ty).points),
+            Parts::Cases(_, cases) => {
+                cases.iter().flat_map(|(_, fields)| fields).any(|&(_, ty)| self.get(ty).points)
+            }
             Parts::Elements(len, elem) => *len > 0 && self.get(*elem).points,
             Parts::Collection(collection, args) => {
                 !collection.is_inline || args.iter().any(|&arg| self.get(arg).points)
@@ -148,4 +158,30 @@ impl Shapes {
         (ty.parts, ty.points) = (parts, points);
         node
     }
+
+    fn fields(&mut self, fields: Fields<'_>, own: &Around<'_>) -> Vec<(u64, Node)> {
+        fields.map(|field| (field.offset, self.node(&field.ty, Some(own)))).collect()
+    }
+}
+
+/// The bytes of an integer type; 16 for what is none, which no tag has.
+fn integer_bytes(repr: &str) -> usize {
+    match repr {
+        "u8" | "i8" => 1,
+        "u16" | "i16" => 2,
+        "u32" | "i32" => 4,
+        "u64" | "i64" | "usize" | "isize" => 8,
+        _ => 16,
+    }
+}
+
+/// True where an integer of these bytes, signed or not, is `value`.
+pub(super) fn is_value(bytes: &[u8], value: i128) -> bool {
+    let mut all = [0; 16];
+    let len = bytes.len().min(16);
+    all[..len].copy_from_slice(&bytes[..len]);
+    let unsigned = i128::from_le_bytes(all);
+    // The repr may be signed: then the upper bytes are copies of the sign.
+    let shift = 8 * (16 - len as u32) % 128;
+    unsigned == value || unsigned << shift >> shift == value
 }

@@ -21,7 +21,7 @@ use heirloom_abi::pool::Memory;
 use super::collections::{Block, Contents, Holding, Table};
 use super::ground::{Ground, Slot};
 use super::pages::Pages;
-use super::shapes::{Node, Parts, Shapes};
+use super::shapes::{Node, Parts, Shapes, is_value};
 
 /// A walk over one heap.
 pub(super) struct Walk<'m, M: ?Sized> {
@@ -157,6 +157,18 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             Parts::Fields(fields) => {
                 for &(offset, field) in fields {
                     self.value(field, at + offset);
+                }
+            }
+            Parts::Cases(tag, cases) => {
+                let (mut bytes, tag) = ([0; 16], (*tag).min(ty.size as usize));
+                let is_read = self.pages.read(at, &mut bytes[..tag]).is_some();
+                match cases.iter().find(|&&(value, _)| is_read && is_value(&bytes[..tag], value)) {
+                    Some((_, fields)) => {
+                        for &(offset, field) in fields {
+                            self.value(field, at + offset);
+                        }
+                    }
+                    None => self.broken(|| format!("{} at {at:#x} is none of its variants", ty.text)),
                 }
             }
             Parts::Elements(len, elem) => {
