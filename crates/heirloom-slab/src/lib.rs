@@ -36,6 +36,8 @@ pub mod models;
 
 pub use cpu::{Cpu, Magazines, Room};
 pub use host::{Fault, Host};
+#[doc(hidden)]
+pub use knobs::caller_step;
 #[cfg(feature = "knobs")]
 pub use knobs::{clear_hook, set_hook, set_window, set_wrong_order};
 #[cfg(not(loom))]

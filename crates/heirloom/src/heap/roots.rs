@@ -307,7 +307,7 @@ fn table() -> MutexGuard<'static, Option<Table>> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
+pub(super) fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
     let len = record_bytes(region)?;
     let mut copy = vec![0; len];
     // What no root refers to stays zero: nobody reads it, and most of a record is that.
