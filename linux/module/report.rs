@@ -9,7 +9,8 @@
 //! | `names` | names, handles, bytes |
 //! | `blocks` | physical address and bytes of the control area and of each block |
 //! | `memory` | those bytes, at their physical addresses; nothing else can be read |
-//! | `control` | written: `freeze`, `thaw`, `careful 0/1`, `limit N` (blocks before memory is "short"), `anew` (after a refusal) |
+//! | `control` | written: `freeze`, `thaw`, `careful 0/1`, `limit N` (blocks before memory is "short"), `anew` (after a refusal),
+//! | | `damage control/table/block/names` (a flipped bit behind the freeze, for tests: in kernels with fault injection only) |
 //!
 //! Lines are `word number`, so that a program reads them as well as a person.
 
@@ -176,6 +177,29 @@ pub(crate) fn command(text: &str) -> Result {
             heirloom.pool.host().limit(nr);
             Ok(())
         }
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        ("damage", None | Some(Err(_))) => damage(heirloom, text.split_ascii_whitespace().nth(1).unwrap_or("")),
         _ => Err(EINVAL),
     }
+}
+
+/// Flips a bit of what is handed over, behind the freeze. In kernels with fault injection only.
+#[cfg(CONFIG_FAULT_INJECTION)]
+fn damage(heirloom: &Heirloom, what: &str) -> Result {
+    if !heirloom.is_frozen() {
+        return Err(EINVAL);
+    }
+    let reader = PoolReader::open(&Own, heirloom.blob.0).map_err(|_| EIO)?;
+    let block = || (0..reader.nr_blocks()).find_map(|index| reader.block(index).ok().flatten()).ok_or(ENOENT);
+    let at = match what {
+        "control" => heirloom.blob.0 + offset_of!(PoolRecord, pool_id) as u64,
+        "table" => heirloom.blob.0 + reader.geometry().block_offset(0) + 1,
+        // The descriptor of the first unit that may hold objects.
+        "block" => block()?.offset + reader.geometry().descriptor_offset(reader.geometry().header_units()) + 20,
+        "names" => heirloom.blob.0 + heirloom.names_at + 100,
+        _ => return Err(EINVAL),
+    };
+    // SAFETY: the pool's own memory, and its door is closed.
+    unsafe { *linux::address(at) ^= 0x10 };
+    Ok(())
 }
