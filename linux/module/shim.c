@@ -28,7 +28,7 @@
 #include "heirloom.h"
 #include "shim.h"
 
-#define BLOCK_ORDER	4
+#define BLOCK_ORDER	6
 #define BLOCK_BYTES	(PAGE_SIZE << BLOCK_ORDER)
 #define NODE		"heirloom-slab"
 

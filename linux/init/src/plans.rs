@@ -38,8 +38,11 @@ fn scratch() -> io::Result<String> {
         fs::read_to_string(&path).map_err(|error| named(&path, error))
     };
     let (starts, lengths) = (read("scratch_phys")?, read("scratch_len")?);
-    let pairs: Vec<String> =
-        starts.split_ascii_whitespace().zip(lengths.split_ascii_whitespace()).map(|(at, len)| format!("{at},{len}")).collect();
+    let pairs: Vec<String> = starts
+        .split_ascii_whitespace()
+        .zip(lengths.split_ascii_whitespace())
+        .map(|(at, len)| format!("{at},{len}"))
+        .collect();
     say(&format!("scratch {}", pairs.join(" ")));
     Ok(format!("scratch={}", pairs.join(",")))
 }
@@ -47,7 +50,8 @@ fn scratch() -> io::Result<String> {
 fn write(file: &str, text: &str) -> io::Result<()> {
     let path = format!("{DEBUG}/{file}");
     // One write: each is a command.
-    let written = File::options().write(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written =
+        File::options().write(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| named(&format!("{file} < {text}"), error))
 }
 
@@ -80,7 +84,9 @@ fn chain(order: &Order) -> io::Result<()> {
     sample(&format!("churn {generation}"))?;
     sample("verify")?;
     sample("safe")?;
-    stress(generation)?;
+    if order.number("stress", 0) > 0 {
+        stress(generation)?;
+    }
     show("stats")?;
     show("check")?;
     show("names")?;
@@ -187,7 +193,7 @@ fn short_of_blocks() -> io::Result<()> {
     let mut failed = 0;
     for limit in 0..12 {
         write("heirloom/control", &format!("limit {limit}"))?;
-        failed += u32::from(write(SAMPLE, "records 2932 200").is_err());
+        failed += u32::from(write(SAMPLE, "fill 2932 400").is_err());
     }
     write("heirloom/control", "limit -1")?;
     say(&format!("short_of_blocks failed {failed} of 12"));
@@ -206,7 +212,7 @@ fn short_of_pages() -> io::Result<()> {
             let path = "/proc/thread-self/fail-nth";
             let mut command = File::options().write(true).open(format!("{DEBUG}/{SAMPLE}"))?;
             fs::write(path, nth.to_string())?;
-            let is_done = command.write_all(b"records 2932 500").is_ok();
+            let is_done = command.write_all(b"fill 2932 500").is_ok();
             let left: u64 = fs::read_to_string(path)?.trim().parse().unwrap_or(0);
             fs::write(path, "0")?;
             Ok((is_done, left != 0))
@@ -264,14 +270,12 @@ fn dump(order: &Order) -> io::Result<()> {
     let mut at = 0u64;
     for line in list.lines() {
         let mut words = line.split_ascii_whitespace();
-        let (Some(kind), Some(start), Some(bytes)) = (words.next(), words.next(), words.next()) else { continue };
+        let (Some(kind), Some(start), Some(bytes)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
         let start = u64::from_str_radix(start.trim_start_matches("0x"), 16).map_err(io::Error::other)?;
         let bytes: u64 = bytes.parse().map_err(io::Error::other)?;
         say(&format!("dump {kind} {start:#x} {bytes} {at}"));
-        if kind == "names" {
-            // Part of the control area.
-            continue;
-        }
         memory.seek(SeekFrom::Start(start))?;
         let mut left = (&mut memory).take(bytes);
         at += io::copy(&mut left, &mut disk)?;
