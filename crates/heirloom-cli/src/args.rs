@@ -29,6 +29,10 @@ pub(crate) enum Task {
     Inspect(TargetArgs),
     /// Run every check over a heap that is not our own, and scan its free memory for stale bytes
     Verify(VerifyArgs),
+    /// A cache with the Redis protocol that lives through upgrades of itself
+    Serve(crate::server::ServeArgs),
+    /// Have a running `heirloom serve` hand over, clients and all, to its next program
+    Upgrade(crate::server::UpgradeArgs),
     /// Set aside a heap that no program owns, so that the next program starts cold
     Clear(ClearArgs),
 }

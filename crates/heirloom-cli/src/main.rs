@@ -12,6 +12,7 @@ mod demo;
 mod foreign;
 mod output;
 mod quantity;
+mod server;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Serve(args)) => server::serve(&args),
+        Some(Task::Upgrade(args)) => server::upgrade(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
     }
 }
