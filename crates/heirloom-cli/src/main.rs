@@ -10,6 +10,7 @@
 mod args;
 mod demo;
 mod foreign;
+mod lab;
 mod output;
 mod quantity;
 
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Map(args)) => foreign::map(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
+        Some(Task::Lab(args)) => lab::run(&args),
     }
 }

@@ -240,9 +240,8 @@ pub fn time_cold_boot(workload: &Workload, settings: &Settings) -> Result<f64, L
         let power = hardware.power();
         let started = Instant::now();
         let options = Options { preserve_blocks: 0, ..base_options(workload, settings) };
-        let machine = Machine::boot(&hardware, &power.info(options))?;
+        let _machine = Machine::boot(&hardware, &power.info(options))?;
         times.push(started.elapsed().as_secs_f64() * 1e9);
-        drop(machine);
     }
     times.sort_by(f64::total_cmp);
     Ok(times[times.len() / 2])

@@ -3,6 +3,10 @@
 //! Everything is copied out with `pread` before it is judged, so a heap that changes meanwhile, or a file that is
 //! cut short, gives an error and never a fault.
 
+mod pieces;
+
+pub use pieces::{Piece, PieceKind};
+
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
