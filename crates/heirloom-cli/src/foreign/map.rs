@@ -19,7 +19,7 @@ const PAGE_BYTES: u64 = 4096;
 /// Cells of a picture at most: of a larger heap, a cell is more than one page.
 const MAX_CELLS: u64 = 1 << 16;
 
-/// Nothing, or nothing any more.
+/// No memory behind it: never used, given back, or all zeros of old.
 const HOLE: u8 = 0;
 const RECORDS: u8 = 1;
 const CONTROL: u8 = 2;
@@ -79,7 +79,7 @@ fn draw(args: &MapArgs, image: &Image, summary: &Summary, pieces: &[Piece]) -> R
         }
     }
     let cell = |((class, used), is_backed): ((u8, u64), bool)| {
-        let class = if class == FREE && !is_backed { HOLE } else { class };
+        let class = if is_backed { class } else { HOLE };
         Cell { class, fill: (used.min(cell_bytes) * 255 / cell_bytes) as u8 }
     };
     let cells = cells.into_iter().zip(backed).map(cell).collect();
@@ -112,7 +112,7 @@ fn class_of(kind: PieceKind) -> u8 {
 fn classes() -> Vec<PageClass> {
     let class = |name: &str, color, is_shaded| PageClass { name: name.to_owned(), color, is_shaded };
     vec![
-        class("hole: no memory behind it", "#f4f4f2", false),
+        class("no memory behind it", "#f4f4f2", false),
         class("header, tree, map, roots", "#1f4e9c", false),
         class("tables and magazines of the pool", "#7a9bd1", false),
         class("records of a block", "#b26bd1", false),

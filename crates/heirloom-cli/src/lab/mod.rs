@@ -115,6 +115,9 @@ fn run_all(args: &LabArgs, slabinfo: &str) -> Result<ExitCode, Failure> {
             .map_or(Ok(0.0), |workload| heirloom_lab::run::time_cold_boot(workload, &settings))?
             / 1e3;
         table::print(&rows, &designs, &workloads, &note, boot_us);
+        if let Some(folder) = &args.out {
+            print_line(format_args!("Plots and maps of memory are in {}.", folder.display()));
+        }
         print_line(format_args!("{:.1} s", started.elapsed().as_secs_f64()));
     }
     Ok(verdict(&rows))

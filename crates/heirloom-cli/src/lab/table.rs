@@ -14,10 +14,10 @@ const HEADER: [&str; 12] = [
     ">idle",
     ">lost",
     ">guard",
-    ">keep ns",
-    ">freeze us",
-    ">boot us",
-    ">alloc ns",
+    ">keep\nns",
+    ">freeze\nus",
+    ">boot\nus",
+    ">alloc\nns",
 ];
 
 const LEGEND: [&str; 9] = [

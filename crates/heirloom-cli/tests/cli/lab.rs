@@ -51,7 +51,8 @@ fn tables_plots_and_a_map_of_each_design_are_made() {
     let plots = ["stranded.svg", "exposed.svg", "cost.svg"].map(String::from);
     let maps = heirloom_lab::ALL_DESIGNS.map(|design| format!("map-{}.svg", design.name()));
     for name in plots.into_iter().chain(maps) {
-        let svg = fs::read_to_string(folder.path().join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let svg =
+            fs::read_to_string(folder.path().join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && !svg.contains("NaN"), "{name}");
         assert!(svg.contains("seed 3"), "{name}");
     }
@@ -67,7 +68,8 @@ fn a_table_of_ones_own_is_used_and_what_is_none_is_refused() {
         let pool = ["--design", "flag-and-pool", "--json", "--slabinfo", text];
         heirloom(SMALL.into_iter().chain(pool))
     };
-    let run = run_with("slabinfo - version: 2.1\nsession 800 800 56 73 1 : tunables 0 0 0 : slabdata 11 11 0\n");
+    let run =
+        run_with("slabinfo - version: 2.1\nsession 800 800 56 73 1 : tunables 0 0 0 : slabdata 11 11 0\n");
     assert_eq!(run.status, Some(0), "{run:?}");
     assert!(reports(&run).iter().all(|row| row["live_bytes"] == 80 * 56), "{run:?}");
 
