@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use heirloom_lab::picture::PINNED;
 use heirloom_lab::svg::page_map;
 use heirloom_lab::{ALL_DESIGNS, Chain, Design, LabError, Row, Settings, Workload, plots, slabinfo};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -93,6 +94,7 @@ fn run_all(args: &LabArgs, slabinfo: &str) -> Result<ExitCode, Failure> {
         shares.iter().map(|&share| Workload::new(slabinfo, args.objects, share)).collect::<Result<_, _>>()?;
     let bar = progress_bar(args, (designs.len() * workloads.len()) as u64 * u64::from(args.generations + 1));
     let mut rows: Vec<Row> = Vec::new();
+    let mut pinned = Vec::new();
     let note = note(args, workloads.first());
     for workload in &workloads {
         for design in &designs {
@@ -104,17 +106,21 @@ fn run_all(args: &LabArgs, slabinfo: &str) -> Result<ExitCode, Failure> {
             if Some(workload.share) == pictured {
                 write_picture(args, *design, workload, &chain, &note)?;
             }
+            let nr_pinned = chain.picture.nr_huge_pages_with(&PINNED);
+            pinned.push(table::Pinned { design: design.name(), share: workload.share, nr_pinned });
             rows.extend(chain.rows);
         }
     }
     bar.finish_and_clear();
     write_plots(args, &rows, &note)?;
     if !args.json {
+        print_line(format_args!("{note}\n"));
         let boot_us = workloads
             .last()
             .map_or(Ok(0.0), |workload| heirloom_lab::run::time_cold_boot(workload, &settings))?
             / 1e3;
-        table::print(&rows, &designs, &workloads, &note, boot_us);
+        table::print(&rows, &pinned, &designs, &workloads);
+        print_line(format_args!("A boot with nothing handed over takes {boot_us:.0} us."));
         if let Some(folder) = &args.out {
             print_line(format_args!("Plots and maps of memory are in {}.", folder.display()));
         }

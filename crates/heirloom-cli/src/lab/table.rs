@@ -5,13 +5,14 @@ use heirloom_lab::{Design, Row, Summary, Workload};
 use crate::foreign::table;
 use crate::output::print_line;
 
-const HEADER: [&str; 12] = [
+const HEADER: [&str; 13] = [
     "design",
     ">preserved",
     ">records",
     ">stranded",
     ">exposed",
     ">idle",
+    ">2 MiB",
     ">lost",
     ">guard",
     ">keep\nns",
@@ -20,20 +21,27 @@ const HEADER: [&str; 12] = [
     ">alloc\nns",
 ];
 
-const LEGEND: [&str; 9] = [
+const LEGEND: [&str; 10] = [
     "Memory in KiB, as the successor finds it before it allocates anything; a > b: at the first and at the last handover.",
     "preserved  pages that objects lie on        records  pages that say what is preserved",
     "stranded   bytes of preserved pages that hold nothing, and from which nothing can be allocated",
     "exposed    old bytes in preserved pages of objects that were never to be handed over",
     "idle       free bytes in preserved pages: for any object, or (own) only for what is to be preserved",
+    "2 MiB      huge pages' worth of memory in which a preserved page lies, at the end of the run",
     "lost       objects that did not come through, and at how many handovers",
     "guard      objects to be preserved that the guard pool served (they had to be allocated anew) + map roots that it served",
     "keep       to allocate an object and mark it         boot   from power-on until all objects are back",
     "alloc      an ordinary object, allocated and freed   times are medians",
 ];
 
-pub(super) fn print(rows: &[Row], designs: &[&dyn Design], workloads: &[Workload], note: &str, boot_us: f64) {
-    print_line(format_args!("{note}\n"));
+/// How many blocks of 2 MiB a design has a preserved page in.
+pub(super) struct Pinned {
+    pub(super) design: &'static str,
+    pub(super) share: u32,
+    pub(super) nr_pinned: usize,
+}
+
+pub(super) fn print(rows: &[Row], pinned: &[Pinned], designs: &[&dyn Design], workloads: &[Workload]) {
     for workload in workloads {
         let summaries: Vec<(&str, Summary)> = designs
             .iter()
@@ -50,14 +58,17 @@ pub(super) fn print(rows: &[Row], designs: &[&dyn Design], workloads: &[Workload
             workload.nr_preserved(),
             kib(live)
         ));
-        print_line(table(HEADER, summaries.iter().map(|(title, summary)| line(title, summary))));
+        let line = |(title, summary): &(&str, Summary)| {
+            let is_mine = |pinned: &&Pinned| pinned.design == summary.design && pinned.share == summary.share;
+            line(title, summary, pinned.iter().find(is_mine).map_or(0, |pinned| pinned.nr_pinned))
+        };
+        print_line(table(HEADER, summaries.iter().map(line)));
         print_line("");
     }
     LEGEND.iter().for_each(print_line);
-    print_line(format_args!("A boot with nothing handed over takes {boot_us:.0} us."));
 }
 
-fn line(title: &str, summary: &Summary) -> [String; 12] {
+fn line(title: &str, summary: &Summary, nr_pinned: usize) -> [String; 13] {
     let (first, last) = (&summary.first, &summary.last);
     let mut lost = match summary.lost {
         0 => "0".to_owned(),
@@ -85,6 +96,7 @@ fn line(title: &str, summary: &Summary) -> [String; 12] {
         from_to(|row| row.stranded_bytes),
         from_to(|row| row.foreign_stale_bytes),
         idle,
+        nr_pinned.to_string(),
         lost,
         format!("{} + {}", hits.data, hits.metadata),
         format!("{:.0}", summary.preserve_ns),
