@@ -25,7 +25,7 @@ pub use backing::BackingError;
 pub use boxed::Box;
 #[cfg(feature = "points")]
 pub use channel::points;
-pub use channel::{Channel, HandOverError, IncomingError, Luggage, LuggageError, Step};
+pub use channel::{Channel, HandOverError, IncomingError, Listener, Luggage, LuggageError, Refusal, Step};
 pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use heap::roots::RootError;

@@ -1,8 +1,10 @@
 //! Opening a heap: every source that [`channel::sources`] lists is asked, in that order, and if none has a heap a new one is made.
 //!
 //! 1. A predecessor that hands its heap over to this process (the environment says so).
-//! 2. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
-//! 3. A new heap.
+//! 2. A running owner at the socket that the options name.
+//! 3. A keeper, if the options want one.
+//! 4. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
+//! 5. A new heap.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
 //! (the header says `Running` with the next generation) comes after the pool was taken over, so that a successor killed
@@ -45,7 +47,7 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
 }
 
 fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    let sources = channel::sources(&options);
+    let sources = channel::sources(name, &options);
     for source in &sources {
         let found = match source.find(name) {
             Ok(None) => continue,
