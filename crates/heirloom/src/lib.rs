@@ -47,7 +47,10 @@ pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
-pub use heap::{Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Reclaimed, Scan, Scrub, Stats};
+pub use heap::{
+    Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Reclaimed, Recovery, RootLeft, Scan, Scrub,
+    Stats,
+};
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};
 pub use interner::{Interner, Symbol};

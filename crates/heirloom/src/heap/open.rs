@@ -25,7 +25,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
 use crate::channel::{
     self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
@@ -229,7 +229,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     point(Point::SuccessorMapped);
     let way = Came { channel: incoming.channel(), helper: incoming.helper() };
     let freeze = incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
-    backing.look_at_len()?;
+    backing.learn_len();
     match freeze {
         Freeze::Done => {
             let start = sys::clock_monotonic_ns();
@@ -375,11 +375,15 @@ fn recover(
     let header = backing.read_header()?;
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
+    let left = recovery::look(&backing, &header)?;
     // SAFETY: as for `restore`, and the owner is dead: we hold the lock that it held for life.
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
-    finish(pool, backing, layout, options, origin, via(header.state, way), start)
+    let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
+    let took = Duration::from_micros(heap.restore_us);
+    heap.recovery = Some(std::boxed::Box::new(left.with(&found, took)));
+    Ok(heap)
 }
 
 fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, BlockHost), HeapError> {
@@ -478,6 +482,7 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
+        recovery: None,
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),
         luggage: Mutex::default(),
