@@ -220,13 +220,6 @@ impl Backing {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Asks the system for the length again: the owner may have grown the file since this process opened it.
-    pub(crate) fn look_at_len(&self) -> Result<(), BackingError> {
-        let facts = sys::file_facts(self.fd()).map_err(step("examine"))?;
-        self.len.fetch_max(facts.len, Ordering::AcqRel);
-        Ok(())
-    }
-
     /// Bytes of the file that have memory.
     pub(crate) fn held_bytes(&self) -> u64 {
         sys::file_facts(self.fd()).map_or(0, |facts| facts.held_bytes)

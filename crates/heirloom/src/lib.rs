@@ -42,12 +42,15 @@ pub use btree_set::BTreeSet;
 pub use byte_string::ByteString;
 #[cfg(feature = "points")]
 pub use channel::points;
-pub use channel::{Channel, HandOverError, IncomingError, Luggage, LuggageError, Step};
+pub use channel::{Channel, HandOverError, IncomingError, Listener, Luggage, LuggageError, Refusal, Step};
 pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
-pub use heap::{Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Reclaimed, Scan, Scrub, Stats};
+pub use heap::{
+    Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Reclaimed, Recovery, RootLeft, Scan, Scrub,
+    Stats,
+};
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};
 pub use interner::{Interner, Symbol};

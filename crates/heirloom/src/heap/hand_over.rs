@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::atomic::Ordering::*;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use heirloom_abi::heap::HeaderError;
 use super::{Heap, Shut, open, roots, spares};
 use crate::backing::Backing;
 use crate::channel::exec::Exec;
+use crate::channel::socket::AtSocket;
 use crate::channel::spawn::Spawn;
-use crate::channel::{Channel, ChannelOptions, HandOverError, Incumbent, Luggage, Way};
+use crate::channel::{Channel, ChannelOptions, HandOverError, Incumbent, Listener, Luggage, Way};
 use crate::command::Command;
 use crate::{note, sys};
 
@@ -43,6 +45,12 @@ impl Heap {
     /// and [`HandOver::go`].
     pub fn hand_over_to(&self, command: Command) -> HandOver<'_> {
         self.prepare(To::Command(command))
+    }
+
+    /// Prepares a hand-over to the first program that asks for the heap at `listener` and fits: [`HandOver::go`] waits for it. Whoever
+    /// does not fit is refused, and the wait goes on.
+    pub fn hand_over_at<'a>(&'a self, listener: &'a Listener) -> HandOver<'a> {
+        self.hand_over_by(std::boxed::Box::new(AtSocket(listener)))
     }
 
     /// Prepares a hand-over by a way that starts no command.
@@ -75,9 +83,12 @@ impl Heap {
     ///
     /// [`HandOverError::Unfit`] with the reason, [`HandOverError::Command`].
     pub fn check_candidate(&self, command: &Command) -> Result<(), HandOverError> {
-        let program = command.resolve()?;
-        let unfit = |reason: String| HandOverError::Unfit { program: program.clone(), reason };
-        let candidate = note::read_candidate(&program).map_err(|error| unfit(error.to_string()))?;
+        self.check_file(&command.resolve()?)
+    }
+
+    fn check_file(&self, program: &Path) -> Result<(), HandOverError> {
+        let unfit = |reason: String| HandOverError::Unfit { program: program.to_owned(), reason };
+        let candidate = note::read_candidate(program).map_err(|error| unfit(error.to_string()))?;
         roots::check_against(&self.backing, self.layout.roots, &candidate)
             .map_err(|error| unfit(error.to_string()))
     }
@@ -177,6 +188,12 @@ impl<'a> HandOver<'a> {
         self
     }
 
+    /// How long to wait until somebody asks at a listener; the default is for ever.
+    pub fn ask_timeout(mut self, timeout: Duration) -> Self {
+        self.options.ask = Some(timeout);
+        self
+    }
+
     /// Hands over, and ends this process with exit status 0, without running destructors. Returns only if it was called off: then
     /// all is as before, the program's descriptors too.
     ///
@@ -225,6 +242,10 @@ struct Leaving<'a> {
 }
 
 impl Incumbent for Leaving<'_> {
+    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
+        self.heap.check_file(program)
+    }
+
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {
         let mut luggage = Luggage::default();
         if let Some(at_rest) = self.at_rest.take() {

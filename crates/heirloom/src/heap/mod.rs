@@ -26,6 +26,7 @@ mod map_pages;
 mod open;
 mod options;
 mod reclaim;
+mod recovery;
 pub(crate) mod roots;
 mod spares;
 mod stats;
@@ -46,6 +47,7 @@ pub use door::Inside;
 pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
 pub use reclaim::Reclaimed;
+pub use recovery::{Recovery, RootLeft};
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
@@ -70,6 +72,8 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// What was found, if its owner had died.
+    recovery: Option<std::boxed::Box<Recovery>>,
     /// How it came.
     channel: Option<Channel>,
     /// Stores that have a descriptor of it.
@@ -186,6 +190,11 @@ impl Heap {
     /// Where the heap came from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// What was found when the heap was taken over from an owner that had died, root by root; `None` where it came in order.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_deref()
     }
 
     /// By which channel it came; `None` where it is new.

@@ -16,6 +16,9 @@ pub struct Options {
     pub(crate) spare_memory: u64,
     pub(crate) scrub: Scrub,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) keeper: bool,
+    pub(crate) ask: Option<PathBuf>,
+    pub(crate) trusted_users: Vec<u32>,
     pub(crate) door_timeout: Duration,
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
@@ -32,6 +35,9 @@ impl Default for Options {
             spare_memory: 256 << 20,
             scrub: Scrub::OnFree,
             file: None,
+            keeper: false,
+            ask: None,
+            trusted_users: Vec::new(),
             door_timeout: Duration::from_secs(10),
             seal: None,
             cold_start: false,
@@ -94,6 +100,29 @@ impl Options {
     /// this program.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
+        self
+    }
+
+    /// Whether a keeper holds the heap, so that it outlives a crash of this program (`kill -9`, out of memory, an abort) without a
+    /// file; the default is no. A keeper is a process of about 2 MiB that goes when the heap is closed in order; it is this program's file,
+    /// started again. The next start of the program finds the heap by its name, if it is the same user's.
+    ///
+    /// It has no effect on what a service manager does: systemd ends every process of a service.
+    pub fn keeper(mut self, wanted: bool) -> Self {
+        self.keeper = wanted;
+        self
+    }
+
+    /// Asks a running owner for the heap, over the Unix socket at this path on which it listens ([`crate::Listener`]). Where nobody
+    /// listens there, the next place is looked at.
+    pub fn ask(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ask = Some(path.into());
+        self
+    }
+
+    /// Lets a program of this user give its heap to this one over a socket. This program's own user and root are always trusted.
+    pub fn trust_user(mut self, uid: u32) -> Self {
+        self.trusted_users.push(uid);
         self
     }
 

@@ -168,6 +168,11 @@ pub(super) fn forget_all(instance: u64) {
     }
 }
 
+/// The rows of this heap's record.
+pub(super) fn rows_of(backing: &Backing, region: Region) -> Result<Vec<RootRow>, RootError> {
+    rows(&copy_of(backing, region)?)
+}
+
 /// The rows of a foreign record.
 pub(crate) fn rows(record: &[u8]) -> Result<Vec<RootRow>, RootError> {
     let row = |root: roots::Root<'_>| {
