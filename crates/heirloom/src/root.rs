@@ -160,36 +160,36 @@ macro_rules! root {
     ($($(#[$attribute:meta])* $visibility:vis static $root:ident: $ty:ty = $name:expr;)*) => { $(
         $(#[$attribute])*
         $visibility static $root: $crate::root::Root<$ty> = {
-            const DESC: &$crate::heritable::TypeDesc = <$ty as $crate::heritable::Heritable>::TYPE;
-            const FORM_BYTES: usize = $crate::root::expansion::flat_len(DESC);
-            const NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, FORM_BYTES);
+            const HEIRLOOM_DESC: &$crate::heritable::TypeDesc = <$ty as $crate::heritable::Heritable>::TYPE;
+            const HEIRLOOM_FORM_BYTES: usize = $crate::root::expansion::flat_len(HEIRLOOM_DESC);
+            const HEIRLOOM_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, HEIRLOOM_FORM_BYTES);
             #[used]
             #[unsafe(link_section = ".note.heirloom")]
-            static NOTE: $crate::root::expansion::NoteBytes<NOTE_BYTES> = $crate::root::expansion::root_note(
+            static HEIRLOOM_NOTE: $crate::root::expansion::NoteBytes<HEIRLOOM_NOTE_BYTES> = $crate::root::expansion::root_note(
                 $name,
-                &$crate::root::expansion::flatten::<FORM_BYTES>(DESC),
+                &$crate::root::expansion::flatten::<HEIRLOOM_FORM_BYTES>(HEIRLOOM_DESC),
             );
-            const RULES_BYTES: usize = $crate::root::expansion::rules_len(DESC);
-            const RULES_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, RULES_BYTES);
+            const HEIRLOOM_RULES_BYTES: usize = $crate::root::expansion::rules_len(HEIRLOOM_DESC);
+            const HEIRLOOM_RULES_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, HEIRLOOM_RULES_BYTES);
             #[used]
             #[unsafe(link_section = ".note.heirloom")]
-            static RULES: $crate::root::expansion::NoteBytes<RULES_NOTE_BYTES> =
+            static HEIRLOOM_RULES: $crate::root::expansion::NoteBytes<HEIRLOOM_RULES_NOTE_BYTES> =
                 $crate::root::expansion::rules_note(
                     $name,
-                    &$crate::root::expansion::rules_form::<RULES_BYTES>(DESC),
+                    &$crate::root::expansion::rules_form::<HEIRLOOM_RULES_BYTES>(HEIRLOOM_DESC),
                 );
-            static HOOKS: [::core::option::Option<$crate::root::expansion::Hook>;
-                $crate::root::expansion::nr_hooks(DESC)] = $crate::root::expansion::hooks(DESC);
+            static HEIRLOOM_HOOKS: [::core::option::Option<$crate::root::expansion::Hook>;
+                $crate::root::expansion::nr_hooks(HEIRLOOM_DESC)] = $crate::root::expansion::hooks(HEIRLOOM_DESC);
             // The loader calls what stands here before `main`: so a root is known though nobody has used it yet.
             #[used]
             #[unsafe(link_section = ".init_array")]
-            static REGISTER: extern "C" fn() = {
-                extern "C" fn register() {
+            static HEIRLOOM_REGISTER: extern "C" fn() = {
+                extern "C" fn heirloom_register() {
                     $crate::root::expansion::register($root.declared());
                 }
-                register
+                heirloom_register
             };
-            $crate::root::Root::new($name, NOTE.as_bytes(), RULES.as_bytes(), &HOOKS)
+            $crate::root::Root::new($name, HEIRLOOM_NOTE.as_bytes(), HEIRLOOM_RULES.as_bytes(), &HEIRLOOM_HOOKS)
         };
     )* };
 }
