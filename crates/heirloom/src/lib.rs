@@ -44,6 +44,7 @@ pub use byte_string::ByteString;
 pub use channel::points;
 pub use channel::{Channel, HandOverError, IncomingError, Listener, Luggage, LuggageError, Refusal, Step};
 pub use command::{Command, CommandError};
+pub use evolve::{CandidateReport, Migrate, RootReport, RootWay};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;

@@ -23,6 +23,7 @@ mod hand_over;
 mod host;
 mod layout;
 mod map_pages;
+pub(crate) mod migrate;
 mod open;
 mod options;
 mod reclaim;
@@ -87,6 +88,8 @@ pub struct Heap {
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
+    /// What the hand-over that is under way does with types.
+    passage: Mutex<migrate::Passage>,
 }
 
 /// Why the door was not closed.
@@ -331,6 +334,9 @@ impl Drop for Heap {
         let now = crate::sys::clock_monotonic_ns();
         match self.close_door(self.options.door_timeout) {
             Ok(_closing) => {
+                if let Err(error) = self.withhold_secrets() {
+                    eprintln!("heirloom: secrets stay in the heap as it closes: {error}");
+                }
                 let seal = self.options.seal.unwrap_or(self.options.file.is_some());
                 // A header that cannot be written leaves `Running`: the next owner recovers.
                 let _ = self.close_up(seal, now);

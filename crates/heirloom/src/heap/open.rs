@@ -30,7 +30,7 @@ use crate::backing::{Backing, BackingError};
 use crate::channel::{
     self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
 };
-use crate::note::Candidate;
+use crate::note::{Candidate, CandidateError};
 use crate::{generation, note, sys};
 
 /// How long a successor that is ready waits for the predecessor's freeze; the predecessor's own patience at its door is shorter.
@@ -41,6 +41,8 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
     static OPENING: Mutex<()> = Mutex::new(());
     let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     let heap = find_or_create(name, options)?;
+    // Nobody can want the old state of a root back any more.
+    heap.settle_migrations()?;
     // It is ours now, acknowledged and all: threads that wait for it may come in.
     heap.hall.reopen();
     Ok(heap)
@@ -181,7 +183,15 @@ fn create(name: &str, options: Options, sources: &[std::boxed::Box<dyn Source>])
 
 /// Takes the heap that a predecessor hands over. Everything that can be done before its freeze is.
 fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
-    match claim(&incoming, options) {
+    let claimed = claim(&incoming, options).and_then(|heap| match heap.migrate_at_open() {
+        Ok(()) => Ok(heap),
+        Err(error) => {
+            // It is not to be written any more: the predecessor takes it back.
+            heap.abandon();
+            Err(error)
+        }
+    });
+    match claimed {
         Ok(mut heap) => {
             heap.luggage = Mutex::new(incoming.take_luggage().into_iter().collect());
             match incoming.acknowledge() {
@@ -221,7 +231,11 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     warm_up(&backing, &header.identity);
     if incoming.channel() != Channel::Exec {
         // Asked again behind the freeze, as the predecessor's threads may make roots until then.
-        roots::check_against(&backing, header.identity.roots, &mine)?;
+        match roots::check_against(&backing, header.identity.roots, &mine) {
+            // The predecessor has asked our file: it may be about to write what we can read.
+            Ok(()) | Err(roots::CheckError::Candidate(CandidateError::Type { .. })) => {}
+            Err(error) => return Err(error.into()),
+        }
         // What is asked of the system once for a process is asked while the predecessor still answers.
         sys::own_start_ticks();
         sys::register_membarrier();
@@ -229,7 +243,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     point(Point::SuccessorMapped);
     let way = Came { channel: incoming.channel(), helper: incoming.helper() };
     let freeze = incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
-    backing.learn_len();
+    backing.look_at_len()?;
     match freeze {
         Freeze::Done => {
             let start = sys::clock_monotonic_ns();
@@ -278,6 +292,7 @@ fn take_over(
     let mine = this_program()?;
     let mut heap = take_over_mapped(backing, options, &mine, Came { channel, helper: 0 })?;
     heap.luggage = Mutex::new(luggage.into_iter().collect());
+    heap.migrate_at_open()?;
     Ok(heap)
 }
 
@@ -470,7 +485,7 @@ fn open(
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);
     note::format_note();
-    roots::open(hall.instance(), backing.clone(), layout.roots);
+    roots::open(hall.instance(), backing.clone(), layout.roots, options.migrate_progress.clone());
     Ok(Heap {
         hall,
         backing,
@@ -490,6 +505,7 @@ fn open(
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),
+        passage: Mutex::default(),
     })
 }
 

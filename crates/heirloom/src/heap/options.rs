@@ -1,9 +1,12 @@
 //! What a heap is to be, and where it is to live.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use heirloom_slab::Scrub;
+
+use crate::evolve::{Listener, Migrate, Progress};
 
 /// Options of a heap. What concerns its layout (size limit, block size, scrub) counts when the heap is created; an
 /// inherited heap keeps what it was created with.
@@ -23,6 +26,8 @@ pub struct Options {
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
     pub(crate) reclaim_leaks: bool,
+    pub(crate) migrate: Migrate,
+    pub(crate) migrate_progress: Option<Listener>,
 }
 
 impl Default for Options {
@@ -42,6 +47,8 @@ impl Default for Options {
             seal: None,
             cold_start: false,
             reclaim_leaks: false,
+            migrate: Migrate::AtOpen,
+            migrate_progress: None,
         }
     }
 }
@@ -136,6 +143,24 @@ impl Options {
     /// for a file and no for a hand-over between two living processes.
     pub fn seal(mut self, seal: bool) -> Self {
         self.seal = Some(seal);
+        self
+    }
+
+    /// Chooses when objects of older types become objects of this program's types; the default is [`Migrate::AtOpen`].
+    pub fn migrate(mut self, when: Migrate) -> Self {
+        self.migrate = when;
+        self
+    }
+
+    /// Sets what is called while objects of older types are made new: every 16,384 values, and at the end of each root.
+    ///
+    /// ```
+    /// let options = heirloom::Options::new()
+    ///     .on_migration(|at| eprintln!("{}: {} of {}", at.root, at.done, at.total));
+    /// # drop(options);
+    /// ```
+    pub fn on_migration(mut self, tell: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.migrate_progress = Some(Listener(Arc::new(tell)));
         self
     }
 
