@@ -27,6 +27,7 @@ pub mod sync;
 mod sys;
 #[cfg(test)]
 mod testing;
+pub mod transact;
 pub mod vec;
 pub mod vec_deque;
 
@@ -41,11 +42,15 @@ pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
-pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Reclaimed, Scan, Scrub, Stats};
+pub use heap::{
+    Broken, Changing, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed, Remedy, Scan,
+    Scrub, Stats,
+};
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};
 pub use string::String;
 pub use sys::Ended;
+pub use transact::{TransactError, Tx};
 pub use vec::Vec;
 pub use vec_deque::VecDeque;
 

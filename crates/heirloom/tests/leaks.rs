@@ -56,7 +56,11 @@ struct Everything {
 enum Event {
     Start = 1,
     Said(String),
-    Joined { #[heritable(recursive)] events: Vec<Event>, at: u64 } = 9,
+    Joined {
+        #[heritable(recursive)]
+        events: Vec<Event>,
+        at: u64,
+    } = 9,
 }
 
 heirloom::root! {

@@ -103,7 +103,8 @@ impl Repr {
     pub(super) const fn as_slice(&self) -> &[u8] {
         // SAFETY: the flag says which form it is; so many bytes are live there, for as long as `self` is borrowed.
         unsafe {
-            let start = if self.is_inline() { (&raw const self.inline.bytes).cast() } else { self.block.start };
+            let start =
+                if self.is_inline() { (&raw const self.inline.bytes).cast() } else { self.block.start };
             std::slice::from_raw_parts(start, self.len())
         }
     }

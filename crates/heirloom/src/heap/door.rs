@@ -11,6 +11,9 @@
 //! The fence is on the freezer's side alone, so that entering costs two plain stores. Where the system has no
 //! membarrier, both sides fence.
 //!
+//! Behind the door a thread says so in its CPU slot too, so that a recovery knows who was inside. That word lies in the heap, and the door
+//! word does not: a thread that only tries the door while a successor has the heap must not write to it.
+//!
 //! The thread-local [`CURRENT`] points to the thread's CPU slot exactly while the thread is inside: the allocator's
 //! fast path needs no other look at the door.
 #![expect(unsafe_code, reason = "thread-local pointers to the open heap")]
@@ -132,6 +135,14 @@ pub struct Inside<'heap> {
     thread: PhantomData<*const ()>,
 }
 
+impl Inside<'_> {
+    /// The same guard, for a transaction, which ends before its heap does.
+    pub(crate) fn for_a_transaction<'a>(self) -> Inside<'a> {
+        let _same = ManuallyDrop::new(self);
+        Inside { heap: PhantomData, thread: PhantomData }
+    }
+}
+
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         leave();
@@ -180,8 +191,12 @@ pub(crate) fn enter() -> bool {
             } else if !hall.step_in(holder.as_ref().map_or(0, |seat| seat.index)) {
                 *holder = None;
             }
-            CURRENT.set(holder.as_deref().map_or(ptr::null(), ptr::from_ref));
-            holder.is_some()
+            let seat = holder.as_deref();
+            if let Some(seat) = seat {
+                seat.cpu.inside().store(1, Relaxed);
+            }
+            CURRENT.set(seat.map_or(ptr::null(), ptr::from_ref));
+            seat.is_some()
         });
         match seated {
             Ok(true) => {
@@ -193,6 +208,28 @@ pub(crate) fn enter() -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// Lets this thread in through a closed door, for the owner who has not opened it yet. `None` where there is no CPU slot.
+pub(super) fn enter_with_key<T>(hall: &'static Hall, f: impl FnOnce(&Inside<'_>) -> T) -> Option<T> {
+    /// Dropped last, when the thread is out again.
+    struct Key(Seat);
+    impl Drop for Key {
+        fn drop(&mut self) {
+            self.0.hall.pool().release_cpu(self.0.cpu);
+        }
+    }
+    assert!(!is_inside(), "the owner opens its heap from outside");
+    let key = Key(hall.seat(hall.pool().claim_cpu()?, false));
+    hall.doors[key.0.index as usize].0.store(1, SeqCst);
+    key.0.cpu.inside().store(1, Relaxed);
+    CURRENT.set(&raw const key.0);
+    DEPTH.set(1);
+    let inside = Inside { heap: PhantomData, thread: PhantomData };
+    let result = f(&inside);
+    drop(inside);
+    drop(key);
+    Some(result)
 }
 
 /// A guard over [`enter`], for the heap's owner.
@@ -209,6 +246,8 @@ fn leave() {
     let seat = CURRENT.replace(ptr::null());
     // SAFETY: this thread was inside until now, so its seat and the hall live.
     if let Some(seat) = unsafe { seat.as_ref() } {
+        // Before the door word: behind that, the word in the heap may be the successor's.
+        seat.cpu.inside().store(0, Relaxed);
         seat.hall.step_out(seat.index);
         if seat.shared {
             seat.hall.leave_commons();

@@ -17,7 +17,9 @@
 //! - *last*: a new heap's header, an inherited heap's claim and a new root are each one last store.
 #![expect(unsafe_code, reason = "retires the open heap")]
 
+mod aftermath;
 mod bytes;
+pub(crate) mod diary;
 pub(crate) mod door;
 mod hand_over;
 mod host;
@@ -25,6 +27,7 @@ mod layout;
 mod map_pages;
 mod open;
 mod options;
+mod poison;
 mod reclaim;
 pub(crate) mod roots;
 mod spares;
@@ -42,6 +45,7 @@ use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
 pub use options::{Options, Scrub};
+pub use poison::{Changing, OnPoison, Poisoned, Remedy};
 pub use reclaim::Reclaimed;
 pub use stats::{Broken, Origin, Scan, Stats};
 
@@ -67,6 +71,8 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// What became of poisoned roots.
+    poisoned: Vec<Poisoned>,
     /// What became of leaks, where the options asked.
     reclaimed: Option<Reclaimed>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
@@ -129,6 +135,14 @@ pub enum HeapError {
     /// The roots are broken.
     #[error("roots: {0}")]
     Roots(#[from] RootError),
+    /// What a thread of the dead owner had written down of its changes cannot be read.
+    #[error("diary of CPU slot {cpu}: {error}")]
+    Diary {
+        /// Which slot.
+        cpu: u32,
+        /// What is wrong.
+        error: heirloom_abi::diary::DiaryError,
+    },
     /// This program does not have the types that the heap holds.
     #[error("this program cannot inherit the heap: {0}")]
     Types(#[from] CandidateError),

@@ -19,6 +19,7 @@ use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
 use heirloom_abi::pool::{PoolError, PoolReader};
 use heirloom_slab::{Config, Pool, RestoreError};
 
+use super::aftermath::{self, Aftermath};
 use super::bytes::Mapped;
 use super::door::{self, Hall};
 use super::host::BlockHost;
@@ -52,6 +53,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
     };
     match take_over(&path, options.clone()) {
         Ok(mut heap) => {
+            heap.poisoned = heap.remedy_poison();
             heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
             Ok(heap)
         }
@@ -296,9 +298,11 @@ fn recover(backing: Arc<Backing>, options: Options, mine: &Candidate, start: u64
     let header = backing.read_header()?;
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
+    let aftermath = Aftermath::look(&backing, &layout, header.state.generation)?;
     // SAFETY: as for `restore`, and the owner is dead: we hold the lock that it held for life.
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
+    aftermath.settle(&pool, &backing, &layout);
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
     finish(pool, backing, layout, options, origin, via(header.state, None), start)
 }
@@ -372,6 +376,7 @@ fn open(
 ) -> Result<Heap, HeapError> {
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
+    aftermath::reset_slots(&pool, &backing, &layout);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
@@ -389,6 +394,7 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
+        poisoned: Vec::new(),
         reclaimed: None,
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),

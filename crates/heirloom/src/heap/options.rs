@@ -5,6 +5,10 @@ use std::time::Duration;
 
 pub use heirloom_slab::Scrub;
 
+use super::poison::{OnPoison, Policy};
+use crate::heritable::Heritable;
+use crate::root::Root;
+
 /// Options of a heap. What concerns its layout (size limit, block size, scrub) counts when the heap is created; an
 /// inherited heap keeps what it was created with.
 #[derive(Clone, Debug)]
@@ -20,6 +24,7 @@ pub struct Options {
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
     pub(crate) reclaim_leaks: bool,
+    pub(crate) on_poison: Vec<Policy>,
 }
 
 impl Default for Options {
@@ -36,6 +41,7 @@ impl Default for Options {
             seal: None,
             cold_start: false,
             reclaim_leaks: false,
+            on_poison: Vec::new(),
         }
     }
 }
@@ -126,6 +132,38 @@ impl Options {
     /// ([`crate::alloc`]) in integers: no type says that they are in use.
     pub fn reclaim_leaks(mut self, wanted: bool) -> Self {
         self.reclaim_leaks = wanted;
+        self
+    }
+
+    /// Says what becomes of a root that the last generation was changing when it died, or that is poisoned from before. It is done when the heap is opened,
+    /// before any thread is inside. Without a word of it the root is taken as it is and stays poisoned, which
+    /// [`Root::is_poisoned`] tells; [`crate::Heap::poisoned`] has what was done.
+    ///
+    /// ```no_run
+    /// use heirloom::sync::Mutex;
+    /// use heirloom::{Heap, OnPoison, Options, Vec};
+    ///
+    /// heirloom::root! {
+    ///     static CACHE: Mutex<Vec<u64>> = "cache";
+    ///     static TOTALS: Mutex<Vec<u64>> = "totals";
+    /// }
+    ///
+    /// let options = Options::new()
+    ///     .file("/dev/shm/app.heap")
+    ///     .on_poison(&CACHE, OnPoison::replace())
+    ///     .on_poison(&TOTALS, OnPoison::repair(|totals| totals.get_mut().retain(|total| *total != 0)));
+    /// let heap = Heap::inherit_or_create("app", options)?;
+    /// for poisoned in heap.poisoned() {
+    ///     eprintln!("{}: {:?}", poisoned.root, poisoned.remedy);
+    /// }
+    /// # Ok::<_, heirloom::HeapError>(())
+    /// ```
+    pub fn on_poison<T: Heritable + Default + Sync>(
+        mut self,
+        root: &'static Root<T>,
+        on_poison: OnPoison<T>,
+    ) -> Self {
+        self.on_poison.push(Policy::new(root, on_poison));
         self
     }
 }
