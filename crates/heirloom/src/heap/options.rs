@@ -151,7 +151,9 @@ impl Options {
     /// let options = Options::new()
     ///     .file("/dev/shm/app.heap")
     ///     .on_poison(&CACHE, OnPoison::replace())
-    ///     .on_poison(&TOTALS, OnPoison::repair(|totals| totals.get_mut().retain(|total| *total != 0)));
+    ///     .on_poison(&TOTALS, OnPoison::repair(|totals: &mut Mutex<Vec<u64>>| {
+    ///         totals.get_mut().retain(|total| *total != 0);
+    ///     }));
     /// let heap = Heap::inherit_or_create("app", options)?;
     /// for poisoned in heap.poisoned() {
     ///     eprintln!("{}: {:?}", poisoned.root, poisoned.remedy);

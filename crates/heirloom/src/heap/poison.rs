@@ -84,6 +84,10 @@ pub(crate) struct Policy {
     apply: Arc<dyn Fn(&Inside<'_>) -> Remedy + Send + Sync>,
 }
 
+// What a policy was doing when it panicked is done again by the next opening.
+impl std::panic::UnwindSafe for Policy {}
+impl std::panic::RefUnwindSafe for Policy {}
+
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy").field("root", &self.root).finish_non_exhaustive()
