@@ -98,14 +98,21 @@ fn the_root_that_was_being_changed_is_poisoned_and_no_other() {
         return;
     }
     let _turn = turn();
-    for (deed, expected) in
-        [("lock", Some("list")), ("read", None), ("write", Some("table")), ("change", Some("pair")), ("changed", None)]
-    {
+    for (deed, expected) in [
+        ("lock", Some("list")),
+        ("read", None),
+        ("write", Some("table")),
+        ("change", Some("pair")),
+        ("changed", None),
+    ] {
         let path = Scratch::new(&format!("poison-{deed}"));
         run_child(&path.0, deed);
         let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
         assert!(matches!(heap.origin(), Origin::Recovered { .. }));
-        assert_eq!(poisoned(&heap), expected.map(|root| (root, Remedy::None)).into_iter().collect::<std::vec::Vec<_>>());
+        assert_eq!(
+            poisoned(&heap),
+            expected.map(|root| (root, Remedy::None)).into_iter().collect::<std::vec::Vec<_>>()
+        );
         let inside = heap.enter();
         assert_eq!(LIST.is_poisoned(&inside), expected == Some("list"));
         assert_eq!(LIST.get(&inside).is_poisoned(), expected == Some("list"));
@@ -149,9 +156,11 @@ fn the_options_say_what_becomes_of_it() {
             .on_poison(&TABLE, OnPoison::repair(|table: &mut RwLock<Vec<u64>>| table.get_mut().truncate(10)))
             .on_poison(&PAIR, OnPoison::keep())
     };
-    for (deed, root, remedy) in
-        [("lock", "list", Remedy::Replaced), ("write", "table", Remedy::Repaired), ("change", "pair", Remedy::Kept)]
-    {
+    for (deed, root, remedy) in [
+        ("lock", "list", Remedy::Replaced),
+        ("write", "table", Remedy::Repaired),
+        ("change", "pair", Remedy::Kept),
+    ] {
         run_child(&path.0, deed);
         let heap = Heap::inherit_or_create("poison", decided()).unwrap();
         assert_eq!(poisoned(&heap), [(root, remedy)]);
@@ -182,7 +191,8 @@ fn a_repair_that_panics_leaves_the_root_poisoned() {
     let _turn = turn();
     let path = Scratch::new("poison-panic");
     run_child(&path.0, "lock");
-    let panics = options(&path.0).on_poison(&LIST, OnPoison::repair(|_: &mut Mutex<Vec<u64>>| panic!("cannot be repaired")));
+    let panics = options(&path.0)
+        .on_poison(&LIST, OnPoison::repair(|_: &mut Mutex<Vec<u64>>| panic!("cannot be repaired")));
     let opened = std::panic::catch_unwind(|| drop(Heap::inherit_or_create("poison", panics)));
     assert!(opened.is_err());
     let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();

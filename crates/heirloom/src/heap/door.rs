@@ -82,7 +82,6 @@ pub(crate) struct Seat {
 impl Seat {
     /// Offset of an address of this heap; `None` for what a collection kept of one that was closed.
     #[inline(always)]
-    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
     pub(crate) fn offset_of(&self, block: NonNull<u8>) -> Option<u64> {
         let offset = block.addr().get().wrapping_sub(self.base.addr().get()) as u64;
         if offset < self.bytes { Some(offset) } else { None }
@@ -90,7 +89,6 @@ impl Seat {
 
     /// Address of an offset that the pool gave.
     #[inline(always)]
-    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
     pub(crate) fn address_of(&self, offset: u64) -> NonNull<u8> {
         // SAFETY: an offset inside the mapping, which does not reach around the end of the address space.
         unsafe { NonNull::new_unchecked(self.base.as_ptr().add(offset as usize)) }

@@ -133,6 +133,8 @@ static KNOWN: &[Collection] = &[
     Collection { name: "RcWeak", version: 1, args: 1, is_inline: false, head_bytes: 8, decode: weak },
     Collection { name: "ArcWeak", version: 1, args: 1, is_inline: false, head_bytes: 8, decode: weak },
     Collection { name: "Mutex", version: 1, args: 1, is_inline: true, head_bytes: 0, decode: mutex },
+    Collection { name: "Once", version: 1, args: 0, is_inline: true, head_bytes: 0, decode: nothing },
+    Collection { name: "OnceLock", version: 1, args: 1, is_inline: true, head_bytes: 4, decode: once_lock },
     Collection { name: "RwLock", version: 1, args: 1, is_inline: true, head_bytes: 0, decode: rwlock },
     Collection { name: "Option", version: 1, args: 1, is_inline: true, head_bytes: 256, decode: option },
 ];
@@ -347,6 +349,21 @@ fn mutex(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
 
 fn rwlock(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     behind(shapes, held, 12)
+}
+
+fn nothing(_: &Shapes, _: &Held<'_>) -> Result<Holding, Wrong> {
+    Ok(Holding::Nothing)
+}
+
+/// The value is there once it was made.
+fn once_lock(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    const STATE: u8 = 3;
+    const DONE: u8 = 2;
+    match held.head.first().map(|word| word & STATE) {
+        Some(DONE) => behind(shapes, held, 4),
+        Some(_) => Ok(Holding::Nothing),
+        None => Err(Wrong("it is smaller than its layout")),
+    }
 }
 
 /// The value behind a lock's own words.
