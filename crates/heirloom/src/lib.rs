@@ -12,12 +12,16 @@ pub mod btree_set;
 pub mod byte_string;
 mod channel;
 mod command;
+pub mod evolve;
 pub mod foreign;
 mod generation;
+#[cfg(test)]
+mod golden;
 pub mod hash_map;
 pub mod hash_set;
 mod heap;
 pub mod heritable;
+pub mod interner;
 pub mod note;
 pub mod rc;
 pub mod root;
@@ -33,21 +37,24 @@ pub mod vec_deque;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;
-pub use boxed::Box;
+pub use boxed::{Box, BoxSlice, BoxStr};
 pub use btree_map::BTreeMap;
 pub use btree_set::BTreeSet;
 pub use byte_string::ByteString;
-pub use channel::{Channel, HandOverError, IncomingError, Step};
+#[cfg(feature = "points")]
+pub use channel::points;
+pub use channel::{Channel, HandOverError, IncomingError, Luggage, LuggageError, Step};
 pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
 pub use heap::{
-    Broken, Changing, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed, Remedy, Scan,
-    Scrub, Stats,
+    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed,
+    Remedy, Scan, Scrub, Stats,
 };
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};
+pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
 pub use transact::{TransactError, Tx};

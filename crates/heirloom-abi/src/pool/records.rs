@@ -234,8 +234,10 @@ pub struct CpuCacheRecord {
     pub refilled: u32,
     /// [`CacheRecord::orphan_stamp`] when that search began.
     pub search_stamp: u64,
+    /// Units of the slabs on `partial` that have all their slots. Derived.
+    pub idle_units: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
     /// Offsets of free slots: a ring, the hottest at `top - 1`.
     pub slots: [u64; MAGAZINE_SLOTS],
 }

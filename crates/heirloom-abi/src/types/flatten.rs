@@ -250,8 +250,8 @@ impl Out<'_> {
     const fn field_rules(&mut self, field: &FieldDesc) {
         let flags = if field.rules.default.is_some() { HAS_DEFAULT } else { 0 };
         self.put(&[flags | if field.rules.secret { SECRET } else { 0 }]);
-        if let Some(default) = field.rules.default {
-            self.hook(Hook::Default(default));
+        if let Some((write, drop)) = field.rules.default {
+            self.hook(Hook::Default(write, drop));
         }
         self.names(field.rules.was);
     }
@@ -270,8 +270,9 @@ impl Out<'_> {
         self.put(&[relatives.len() as u8]);
         let mut i = 0;
         while i < relatives.len() {
-            self.hook(Hook::Convert(relatives[i].convert, relatives[i].drop));
-            self.node(relatives[i].ty, depth + 1, within);
+            let Lineage { ty, convert, drop_made, drop_other } = relatives[i];
+            self.hook(Hook::Convert { convert, drop_made, drop_other });
+            self.node(ty, depth + 1, within);
             i += 1;
         }
     }

@@ -34,6 +34,8 @@ mod spares;
 mod stats;
 pub(crate) mod tree;
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,13 +46,14 @@ use heirloom_abi::pool::GeometryError;
 use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
+pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
 pub use poison::{Changing, OnPoison, Poisoned, Remedy};
 pub use reclaim::Reclaimed;
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
-use crate::channel::IncomingError;
+use crate::channel::{Channel, IncomingError, Kept};
 use crate::note::CandidateError;
 use door::Hall;
 use layout::Layout;
@@ -73,6 +76,12 @@ pub struct Heap {
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
     /// What became of poisoned roots.
     poisoned: Vec<Poisoned>,
+    /// How it came.
+    channel: Option<Channel>,
+    /// Stores that have a descriptor of it.
+    kept: Vec<std::boxed::Box<dyn Kept>>,
+    /// Descriptors that came with it and were not asked for yet.
+    luggage: Mutex<BTreeMap<std::string::String, OwnedFd>>,
     /// What became of leaks, where the options asked.
     reclaimed: Option<Reclaimed>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
@@ -164,8 +173,8 @@ pub enum HeapError {
 }
 
 impl Heap {
-    /// Opens the heap that a predecessor hands to this process; else the one in the options' file; else a new one.
-    /// [`Heap::origin`] says which it was.
+    /// Opens the heap that a predecessor hands to this process; else the one that a store kept; else a new one. The order is that
+    /// of `docs/channels.md`; [`Heap::channel`] says which it was, and [`Heap::origin`] in what state.
     ///
     /// # Errors
     ///
@@ -193,6 +202,27 @@ impl Heap {
         self.origin
     }
 
+    /// By which channel it came; `None` where it is new.
+    pub fn channel(&self) -> Option<Channel> {
+        self.channel
+    }
+
+    /// Takes a descriptor that came with the heap, by the name under which the predecessor packed it. It is close-on-exec.
+    ///
+    /// What nobody takes is closed when the heap is dropped, and does not travel on.
+    pub fn take_descriptor(&self, name: &str) -> Option<OwnedFd> {
+        self.lock_luggage().remove(name)
+    }
+
+    /// Takes all descriptors that came with the heap and were not taken yet, by name.
+    pub fn take_descriptors(&self) -> impl Iterator<Item = (std::string::String, OwnedFd)> + use<> {
+        std::mem::take(&mut *self.lock_luggage()).into_iter()
+    }
+
+    fn lock_luggage(&self) -> std::sync::MutexGuard<'_, BTreeMap<std::string::String, OwnedFd>> {
+        self.luggage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The file that [`Options::cold_start`] moved out of the way, and why, if it did.
     pub fn set_aside(&self) -> Option<(&std::path::Path, &str)> {
         self.set_aside.as_ref().map(|(path, reason)| (path.as_path(), reason.as_str()))
@@ -208,6 +238,7 @@ impl Heap {
     pub fn stats(&self) -> Stats {
         Stats {
             generation: self.generation,
+            channel: self.channel,
             freeze_us: self.freeze_us,
             restore_us: self.restore_us,
             frozen_ns: self.frozen_ns,
@@ -311,6 +342,9 @@ impl Drop for Heap {
                 roots::forget_all(self.hall.instance());
                 // SAFETY: the door was closed above and stays so; the pool is not used below.
                 unsafe { self.hall.retire() };
+                for kept in &self.kept {
+                    kept.let_go();
+                }
             }
             Err(Shut::Inside(_)) => eprintln!(
                 "heirloom: the heap was dropped while a thread is inside; it stays open until the process ends"

@@ -100,7 +100,7 @@ impl Policy {
             if root.try_get(inside).is_err() {
                 return Remedy::Failed;
             }
-            let object = std::ptr::with_exposed_provenance_mut::<T>(root.cell.load(Acquire));
+            let object = std::ptr::with_exposed_provenance_mut::<T>(root.declared().cell.load(Acquire));
             match &on_poison.0 {
                 Way::Replace(make) => {
                     let new = make();

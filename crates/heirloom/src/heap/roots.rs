@@ -236,7 +236,7 @@ impl<T: Heritable + Default + Sync> Root<T> {
     /// [`RootError::NoRoom`], [`RootError::Record`] where the record is full or damaged.
     #[inline]
     pub fn try_get<'inside>(&'static self, _inside: &'inside Inside<'_>) -> Result<&'inside T, RootError> {
-        let address = match self.cell.load(Acquire) {
+        let address = match self.declared().cell.load(Acquire) {
             0 => self.find_or_create()?,
             address => address,
         };
@@ -282,8 +282,8 @@ impl<T: Heritable + Default + Sync> Root<T> {
     }
 
     fn keep(&'static self, table: &mut Table, address: usize) -> usize {
-        if self.cell.swap(address, AcqRel) == 0 {
-            table.found.push(&self.cell);
+        if self.declared().cell.swap(address, AcqRel) == 0 {
+            table.found.push(&self.declared().cell);
         }
         address
     }
