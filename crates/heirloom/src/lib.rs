@@ -31,6 +31,7 @@ pub mod sync;
 mod sys;
 #[cfg(test)]
 mod testing;
+pub mod transact;
 pub mod vec;
 pub mod vec_deque;
 
@@ -49,14 +50,15 @@ pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
 pub use heap::{
-    Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Reclaimed, Recovery, RootLeft, Scan, Scrub,
-    Stats,
+    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed, Recovery,
+    Remedy, RootLeft, Scan, Scrub, Stats,
 };
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};
 pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
+pub use transact::{TransactError, Tx};
 pub use vec::Vec;
 pub use vec_deque::VecDeque;
 

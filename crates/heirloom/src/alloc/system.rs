@@ -102,7 +102,9 @@ pub(crate) mod recorded {
     }
 
     pub(super) fn allocated(start: *mut u8, layout: Layout) {
-        BLOCKS.with_borrow_mut(|blocks| blocks.iter_mut().for_each(|blocks| blocks.push(Block { start, layout })));
+        BLOCKS.with_borrow_mut(|blocks| {
+            blocks.iter_mut().for_each(|blocks| blocks.push(Block { start, layout }))
+        });
     }
 
     pub(super) fn freed(start: *mut u8, layout: Layout) {

@@ -20,6 +20,7 @@ use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
 use heirloom_abi::pool::{PoolError, PoolReader};
 use heirloom_slab::{Config, Pool, RestoreError};
 
+use super::aftermath::{self, Aftermath};
 use super::bytes::Mapped;
 use super::door::{self, Hall};
 use super::host::BlockHost;
@@ -58,6 +59,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
             }
             Ok(Some(Found::Left { heap, luggage })) => {
                 take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
+                    heap.poisoned = heap.remedy_poison();
                     heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
                     heap
                 })
@@ -391,9 +393,11 @@ fn recover(
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
     let left = recovery::look(&backing, &header)?;
+    let aftermath = Aftermath::look(&backing, &layout, header.state.generation)?;
     // SAFETY: as for `restore`, and the owner is dead: we hold the lock that it held for life.
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
+    aftermath.settle(&pool, &backing, &layout);
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
     let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
     let took = Duration::from_micros(heap.restore_us);
@@ -480,6 +484,7 @@ fn open(
 ) -> Result<Heap, HeapError> {
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
+    aftermath::reset_slots(&pool, &backing, &layout);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
@@ -498,6 +503,7 @@ fn open(
         restore_us,
         set_aside: None,
         recovery: None,
+        poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),
         luggage: Mutex::default(),

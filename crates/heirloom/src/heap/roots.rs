@@ -271,6 +271,37 @@ pub(super) fn rows_of(backing: &Backing, region: Region) -> Result<Vec<RootRow>,
     rows(&copy_of(backing, region)?)
 }
 
+/// The names of poisoned roots.
+pub(super) fn poisoned() -> Vec<String> {
+    let table = table();
+    let copy = table.as_ref().and_then(|table| copy_of(&table.backing, table.region).ok());
+    let roots = copy.as_ref().and_then(|copy| Roots::read(copy).ok());
+    let is_poisoned = |root: &roots::Root<'_>| root.state == roots::RootState::Poisoned;
+    roots.map_or_else(Vec::new, |roots| {
+        roots.iter().filter(is_poisoned).map(|root| root.name.to_owned()).collect()
+    })
+}
+
+/// Says whether a root is poisoned. Does nothing where there is no such root.
+pub(super) fn set_poisoned(name: &str, is_poisoned: bool) -> Result<(), RootError> {
+    let mut table = table();
+    let table = table.as_mut().ok_or(RootError::Closed)?;
+    // SAFETY: the table's lock is held, and this is the only reference to the record.
+    let record = unsafe { record(&table.backing, table.region) };
+    let Some(index) = Roots::read(record)?.find(name).map(|root| root.index) else { return Ok(()) };
+    let state = if is_poisoned { roots::RootState::Poisoned } else { roots::RootState::Live };
+    Ok(roots::set_state(record, index, state)?)
+}
+
+/// The index of a root that is there.
+pub(super) fn index_of(name: &str) -> Result<u32, RootError> {
+    let table = table();
+    let table = table.as_ref().ok_or(RootError::Closed)?;
+    let copy = copy_of(&table.backing, table.region)?;
+    let found = Roots::read(&copy)?.find(name).map(|root| root.index as u32);
+    found.ok_or(RootError::Closed)
+}
+
 /// The rows of a foreign record.
 pub(crate) fn rows(record: &[u8]) -> Result<Vec<RootRow>, RootError> {
     let row = |root: roots::Root<'_>| {
@@ -438,7 +469,7 @@ pub(crate) fn record_bytes(region: Region) -> Result<usize, RootsError> {
 ///
 /// Nobody else refers to the record while the slice lives.
 #[expect(clippy::mut_from_ref, reason = "the bytes are the file's, not the backing's")]
-unsafe fn record(backing: &Backing, region: Region) -> &mut [u8] {
+pub(super) unsafe fn record(backing: &Backing, region: Region) -> &mut [u8] {
     assert!(region.offset + region.bytes <= backing.len(), "the roots record lies outside the heap's file");
     // SAFETY: inside the file, so mapped and backed; exclusive by the caller's promise.
     unsafe {
