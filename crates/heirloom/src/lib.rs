@@ -12,6 +12,7 @@ pub mod btree_set;
 pub mod byte_string;
 mod channel;
 mod command;
+pub mod evolve;
 pub mod foreign;
 mod generation;
 #[cfg(test)]
@@ -40,14 +41,20 @@ pub use boxed::{Box, BoxSlice, BoxStr};
 pub use btree_map::BTreeMap;
 pub use btree_set::BTreeSet;
 pub use byte_string::ByteString;
-pub use channel::{Channel, HandOverError, IncomingError, Step};
+#[cfg(feature = "points")]
+pub use channel::points;
+pub use channel::{Channel, HandOverError, IncomingError, Listener, Luggage, LuggageError, Refusal, Step};
 pub use command::{Command, CommandError};
+pub use evolve::{CandidateReport, Migrate, RootReport, RootWay};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
-pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Scan, Scrub, Stats};
+pub use heap::{
+    Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Reclaimed, Recovery, RootLeft, Scan, Scrub,
+    Stats,
+};
 pub use heirloom_derive::Heritable;
-pub use heritable::Heritable;
+pub use heritable::{Heritable, Maybe, Outcome};
 pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
