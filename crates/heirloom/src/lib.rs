@@ -23,6 +23,7 @@ mod heap;
 pub mod heritable;
 pub mod interner;
 pub mod note;
+pub mod places;
 pub mod rc;
 pub mod root;
 pub mod shared;
