@@ -6,6 +6,7 @@
 
 mod checksum;
 pub mod heap;
+pub mod holes;
 pub mod kho;
 pub mod le;
 pub mod note;

@@ -36,6 +36,8 @@ pub(crate) struct FileFacts {
     pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
     pub(crate) is_memory: bool,
+    /// Its pages are of hugetlbfs.
+    pub(crate) is_huge_tlb: bool,
 }
 
 /// Why a file is not mapped where it has to be.
@@ -71,6 +73,7 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
         has_name: stat.st_nlink > 0,
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         is_memory: [TMPFS, RAMFS, HUGETLBFS].contains(&file_system),
+        is_huge_tlb: file_system == HUGETLBFS,
     })
 }
 
@@ -208,6 +211,19 @@ pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
         done += rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty())?;
     }
     Ok(bytes)
+}
+
+/// The seals of a memfd; 0 for a file that has none.
+pub(crate) fn seals(fd: BorrowedFd<'_>) -> u32 {
+    rustix::fs::fcntl_get_seals(fd).map_or(0, |seals| seals.bits())
+}
+
+/// Bytes of memory that programs can still get without others being swapped out; `None` where the system does not say.
+pub(crate) fn available_memory() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 pub(crate) fn page_bytes() -> u32 {

@@ -28,6 +28,7 @@
 mod error;
 mod exec;
 mod incoming;
+pub(crate) mod luo;
 mod message;
 mod spawn;
 mod ticket;
