@@ -13,6 +13,7 @@ mod generation;
 pub mod hash_map;
 mod heap;
 pub mod heritable;
+pub mod live_update;
 pub mod note;
 pub mod root;
 pub mod string;

@@ -27,6 +27,7 @@
 
 mod error;
 mod exec;
+pub(crate) mod fdstore;
 mod incoming;
 pub(crate) mod luo;
 mod message;

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - `layout`: where the parts lie. `tree`: the page that names them. `open`: create, inherit, recover. `host`: blocks for the pool. `map_pages`: the map.
+//! - `left`: heaps that the service manager or the kernel before has kept. `live_update`: the way to the kernel after.
 //! - `door`: who is inside. `roots`: named objects. `hand_over`: the owner's side of a hand-over.
 //!
 //! # Invariants
@@ -22,6 +23,8 @@ pub(crate) mod door;
 mod hand_over;
 mod host;
 mod layout;
+mod left;
+mod live_update;
 mod map_pages;
 mod open;
 mod options;
@@ -40,6 +43,7 @@ use heirloom_abi::pool::GeometryError;
 use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
+pub use live_update::{Preservation, PreserveFigures, RetrieveFigures};
 pub use options::{Options, Scrub};
 pub use stats::{Broken, Origin, Scan, Stats};
 
@@ -65,6 +69,7 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    retrieved: Option<RetrieveFigures>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
     closing: Mutex<bool>,
     /// CPU slots that were in use when the heap was frozen.
@@ -137,6 +142,17 @@ pub enum HeapError {
     /// A heap is open in this process already.
     #[error("a heap is open in this process already")]
     AlreadyOpen,
+    /// The heap that the kernel before has left, which it gives once, cannot be taken over: it is in a file now.
+    #[error("{reason}; the heap that the kernel before has left was copied to {}", path.display())]
+    Rescued {
+        /// Where it is: name it in [`Options::file`] to open it with another program.
+        path: std::path::PathBuf,
+        /// Why this program cannot take it over.
+        reason: std::boxed::Box<HeapError>,
+    },
+    /// The session of the kernel before cannot be used.
+    #[error("live update: {0}")]
+    LiveUpdate(#[from] crate::channel::luo::LuoError),
     /// The operator set it aside.
     #[error("the heap was set aside by `heirloom clear`")]
     SetAside,
@@ -248,6 +264,27 @@ impl Heap {
         }
         self.hall.close(timeout).map_err(Shut::Inside)?;
         Ok(closing)
+    }
+
+    /// Gives the service manager the heap to keep, if there is one that keeps descriptors.
+    fn store(&self, name: &str, replaced: &[std::string::String]) -> Result<(), HeapError> {
+        use crate::channel::fdstore;
+        let id = self.backing.read_header()?.identity.id;
+        fdstore::store(name, &id, self.backing.fd(), replaced)?;
+        Ok(())
+    }
+
+    /// Takes the place of the predecessor with the service manager: a service's main process, and its heap in the store.
+    fn succeed_as_service(&self) {
+        use crate::channel::fdstore;
+        fdstore::announce_main_process();
+        let Ok(header) = self.backing.read_header() else { return };
+        // A file is found by its name. The heap is this process's by now: what the manager does not hear must not undo that.
+        if !self.backing.has_name()
+            && let Err(error) = self.store(header.identity.name.as_str(), &[])
+        {
+            eprintln!("heirloom: the service manager does not keep the heap: {error}");
+        }
     }
 
     fn records_bytes(&self) -> u64 {

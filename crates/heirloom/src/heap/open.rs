@@ -1,8 +1,10 @@
 //! Opening a heap: what the environment offers is tried in this order.
 //!
 //! 1. A predecessor that hands its heap over to this process (the environment says so).
-//! 2. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
-//! 3. A new heap.
+//! 2. With a file in the options, that file: closed in order, it is inherited; its owner dead, it is recovered.
+//! 3. Without one, a heap of this name that the service manager has kept, inherited or recovered in the same way.
+//! 4. Without one, a heap of this name that the kernel before has left in a live update session.
+//! 5. A new heap.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
 //! (the header says `Running` with the next generation) comes after the pool was taken over, so that a successor killed
@@ -23,6 +25,7 @@ use super::bytes::Mapped;
 use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
+use super::left::{self, Found, Way};
 use super::map_pages::PreservedMap;
 use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
 use crate::backing::{self, Backing, BackingError};
@@ -47,10 +50,13 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
     if let Some(incoming) = channel::incoming()? {
         return inherit(incoming, options);
     }
+    if options.file.is_none() {
+        return find_left_or_create(name, options);
+    }
     let Some(path) = options.file.clone().filter(|path| holds_something(path)) else {
         return create(name, options);
     };
-    match take_over(&path, options.clone()) {
+    match take_over_file(&path, options.clone()) {
         Ok(heap) => Ok(heap),
         Err(HeapError::Backing(error @ BackingError::Busy { .. })) => Err(error.into()),
         Err(error @ (HeapError::AlreadyOpen | HeapError::Backing(BackingError::AddressTaken { .. }))) => {
@@ -64,6 +70,21 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Takes a heap in memory that was left to nobody but its name, or makes one. Either is in the service manager's store from here on.
+fn find_left_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
+    let (heap, replaced) = match left::find(name, &options)? {
+        Found::Heap(heap) => (*heap, Vec::new()),
+        Found::Nothing => (create(name, options)?, Vec::new()),
+        Found::SetAside { path, reason, stored } => {
+            let mut heap = create(name, options)?;
+            heap.set_aside = Some((path, reason));
+            (heap, stored)
+        }
+    };
+    heap.store(name, &replaced)?;
+    Ok(heap)
 }
 
 fn error_of(error: &HeapError) -> HeapError {
@@ -138,7 +159,10 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
 fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
     match claim(&incoming, options) {
         Ok(heap) => match incoming.acknowledge() {
-            Ok(()) => Ok(heap),
+            Ok(()) => {
+                heap.succeed_as_service();
+                Ok(heap)
+            }
             Err(error) => {
                 // The predecessor has it again: this process must not touch it any more.
                 heap.abandon();
@@ -157,7 +181,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     let (backing, header) = match Backing::adopt_fd(incoming.take_fd()?) {
         Err(BackingError::AddressTaken { base }) => {
             // Comes back only where it was tried already, or failed.
-            channel::reexec_self_for_address(Some(incoming));
+            channel::reexec_self_for_address(Some(incoming), None);
             return Err(BackingError::AddressTaken { base }.into());
         }
         adopted => adopted?,
@@ -181,7 +205,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     let start = sys::clock_monotonic_ns();
     let header = backing.read_header()?;
     match header.state.phase {
-        Phase::Frozen => restore(backing, &header, options, &mine, Some(incoming), start),
+        Phase::Frozen => restore(backing, &header, options, &mine, By::Offer(incoming), start),
         // `exec` freezes before it starts us, `spawn` before it says so.
         _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
     }
@@ -205,9 +229,18 @@ fn warm_up(backing: &Backing, identity: &Identity) {
     }
 }
 
-/// Takes over a heap that nobody owns: closed in order, or left by a death.
-fn take_over(path: &Path, options: Options) -> Result<Heap, HeapError> {
+fn take_over_file(path: &Path, options: Options) -> Result<Heap, HeapError> {
     let (backing, header) = Backing::open_file(path)?;
+    take_over(backing, header, options, Way::File)
+}
+
+/// Takes over a heap that nobody owns: closed in order, or left by a death.
+pub(super) fn take_over(
+    backing: Backing,
+    header: Header,
+    options: Options,
+    way: Way,
+) -> Result<Heap, HeapError> {
     refuse_second()?;
     let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
@@ -215,14 +248,14 @@ fn take_over(path: &Path, options: Options) -> Result<Heap, HeapError> {
     let start = sys::clock_monotonic_ns();
     match header.state.phase {
         Phase::SetAside => Err(HeapError::SetAside),
-        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), &mine, None, start) {
+        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), &mine, By::Finding(way), start) {
             // An owner died between the pool and the header: as it took the heap over, or took it back.
             Err(HeapError::Pool(RestoreError::Pool(PoolError::NotFrozen))) => {
-                recover(backing, options, &mine, start)
+                recover(backing, options, &mine, way, start)
             }
             done => done,
         },
-        Phase::Running => recover(backing, options, &mine, start),
+        Phase::Running => recover(backing, options, &mine, way, start),
     }
 }
 
@@ -272,7 +305,7 @@ fn restore(
     header: &Header,
     options: Options,
     mine: &Candidate,
-    incoming: Option<&Incoming>,
+    by: By<'_>,
     start: u64,
 ) -> Result<Heap, HeapError> {
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
@@ -286,10 +319,16 @@ fn restore(
             false => Pool::restore(host, control.offset, control.bytes)?,
         }
     };
-    finish(pool, backing, layout, options, Origin::Inherited, via(header.state, incoming), start)
+    finish(pool, backing, layout, options, Origin::Inherited, via(header.state, by), start)
 }
 
-fn recover(backing: Arc<Backing>, options: Options, mine: &Candidate, start: u64) -> Result<Heap, HeapError> {
+fn recover(
+    backing: Arc<Backing>,
+    options: Options,
+    mine: &Candidate,
+    way: Way,
+    start: u64,
+) -> Result<Heap, HeapError> {
     let header = backing.read_header()?;
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
@@ -297,7 +336,7 @@ fn recover(backing: Arc<Backing>, options: Options, mine: &Candidate, start: u64
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
-    finish(pool, backing, layout, options, origin, via(header.state, None), start)
+    finish(pool, backing, layout, options, origin, via(header.state, By::Finding(way)), start)
 }
 
 fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, BlockHost), HeapError> {
@@ -328,13 +367,20 @@ fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, Bl
     Ok((layout, BlockHost::new(backing.clone(), identity.block_shift, identity.first_block, map)))
 }
 
+/// How a heap came to this process.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    Offer(&'a Incoming),
+    Finding(Way),
+}
+
 /// The predecessor's state with the way by which the heap came.
-fn via(before: State, incoming: Option<&Incoming>) -> State {
-    State {
-        previous_channel: incoming.map_or(0, |incoming| incoming.channel().number()),
-        helper_pid: incoming.map_or(0, Incoming::helper),
-        ..before
-    }
+fn via(before: State, by: By<'_>) -> State {
+    let (previous_channel, helper_pid) = match by {
+        By::Offer(incoming) => (incoming.channel().number(), incoming.helper()),
+        By::Finding(way) => (way.number(), 0),
+    };
+    State { previous_channel, helper_pid, ..before }
 }
 
 fn finish(
@@ -386,6 +432,7 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
+        retrieved: None,
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),

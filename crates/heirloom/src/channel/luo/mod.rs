@@ -14,17 +14,20 @@
 //! since the list is foreign bytes.
 //!
 //! `ioctl` has the system calls, `session` the sessions, `holes` the list; `heap::live_update` is the heap's side.
+#![expect(unsafe_code, reason = "takes over the descriptor that a first try has kept")]
 
 mod holes;
 mod ioctl;
 mod session;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use session::DEVICE;
 
+use crate::heap::RetrieveFigures;
 use crate::sys;
 
 /// What a session keeps under which token.
@@ -191,17 +194,43 @@ impl Drop for Preserved {
 #[derive(Debug)]
 pub(crate) struct Retrieved {
     pub(crate) heap: OwnedFd,
-    /// Bytes of holes that were emptied again.
-    pub(crate) punched_bytes: u64,
+    pub(crate) figures: RetrieveFigures,
+}
+
+/// Names the descriptor that this program has kept across its own second start, with its process id.
+pub(super) const KEPT: &str = "HEIRLOOM_LUO_KEPT";
+
+/// The variable by which a second start of this process finds what the first has retrieved: it can be retrieved once.
+pub(super) fn kept_for_second_try(heap: BorrowedFd<'_>) -> CString {
+    use std::os::fd::AsRawFd;
+    CString::new(format!("{KEPT}={}:{}", sys::pid(), heap.as_raw_fd())).expect("digits")
+}
+
+fn take_kept() -> Option<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let value = std::env::var(KEPT).ok()?;
+    let (pid, number) = value.split_once(':')?;
+    let number = number.parse().ok().filter(|_| pid.parse() == Ok(sys::pid()))?;
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return None;
+    }
+    // SAFETY: this very process has left the number open for itself, and asks once.
+    unsafe { sys::inherit_fd(number) }.ok()
 }
 
 /// Finds the heap of this name that the kernel before has left, and gives the memory of its holes back.
 pub(crate) fn retrieve(name: &str) -> Result<Option<Retrieved>, LuoError> {
+    if let Some(heap) = take_kept() {
+        let figures = RetrieveFigures { retrieve_us: 0, punch_us: 0, punched_bytes: 0 };
+        return Ok(Some(Retrieved { heap, figures }));
+    }
+    let started = sys::clock_monotonic_ns();
     // A name that is no session's is that of a heap which nobody has preserved.
     let Ok(session_name) = session::session_name(name) else { return Ok(None) };
     let Some(session) = session::find(&session_name)? else { return Ok(None) };
     let heap = session::take(session.as_fd(), HEAP_TOKEN).map_err(system("retrieve the heap"))?;
     let heap = heap.ok_or_else(|| LuoError::Empty { name: name.to_owned() })?;
+    let taken = sys::clock_monotonic_ns();
     // Without the list, or with one that is not believed, the heap is as good, and larger.
     let punched_bytes = match session::take(session.as_fd(), HOLES_TOKEN) {
         Ok(Some(list)) => holes::punch_listed(heap.as_fd(), list.as_fd()).unwrap_or(0),
@@ -209,7 +238,9 @@ pub(crate) fn retrieve(name: &str) -> Result<Option<Retrieved>, LuoError> {
     };
     // All is taken; closing the session would do the same.
     let _ = ioctl::finish(session.as_fd());
-    Ok(Some(Retrieved { heap, punched_bytes }))
+    let done = sys::clock_monotonic_ns();
+    let (retrieve_us, punch_us) = ((done - started) / 1000, (done - taken) / 1000);
+    Ok(Some(Retrieved { heap, figures: RetrieveFigures { retrieve_us, punch_us, punched_bytes } }))
 }
 
 /// Loads the next kernel, for [`start_kernel`].
