@@ -9,9 +9,11 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod foreign;
 mod output;
 mod quantity;
+mod service;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,12 +35,17 @@ fn main() -> ExitCode {
     if let Some(status) = demo::run_as_helper(&arguments) {
         return status;
     }
+    if let Some((_, rest)) = arguments.split_first().filter(|(role, _)| *role == service::check::CHECK) {
+        return service::check::run(rest);
+    }
     let cli = Cli::parse();
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Service(args)) => service::run(&args),
+        Some(Task::Doctor(args)) => doctor::run(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
     }
 }
