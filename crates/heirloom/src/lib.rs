@@ -24,11 +24,13 @@ pub mod vec;
 pub use alloc::AllocError;
 pub use backing::BackingError;
 pub use boxed::Box;
-pub use channel::{Channel, HandOverError, IncomingError, Step};
+#[cfg(feature = "points")]
+pub use channel::points;
+pub use channel::{Channel, HandOverError, IncomingError, Luggage, LuggageError, Step};
 pub use command::{Command, CommandError};
 pub use hash_map::HashMap;
 pub use heap::roots::RootError;
-pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Scan, Scrub, Stats};
+pub use heap::{Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Scan, Scrub, Stats};
 pub use heirloom_derive::Heritable;
 pub use heritable::Heritable;
 pub use string::String;

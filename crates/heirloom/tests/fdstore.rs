@@ -51,7 +51,7 @@ impl Manager {
         let program = std::env::current_exe().unwrap();
         // The manager knows the process id before the program runs; a shell does too.
         let mut command = Command::new("sh");
-        command.args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""]).arg(program);
+        command.args(["-c", "LISTEN_PID=$$ SYSTEMD_EXEC_PID=$$ exec \"$0\" \"$@\""]).arg(program);
         command.args(["--exact", "service", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).env("NOTIFY_SOCKET", &self.path).env("FDSTORE", "8");
         let names: Vec<&str> = self.kept.iter().map(|(name, _)| name.as_str()).collect();

@@ -36,6 +36,30 @@ pub enum HandOverError {
         /// How long the freeze waited.
         waited: Duration,
     },
+    /// The program did not come to rest: what [`crate::HandOver::at_rest`] was given returned an error.
+    #[error("the program did not come to rest: {reason}")]
+    NotAtRest {
+        /// Its error.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The successor may not have as many descriptors open as are packed for it.
+    #[error(
+        "{wanted} descriptors are packed, and the successor may have {limit} open in all: raise RLIMIT_NOFILE"
+    )]
+    Descriptors {
+        /// How many are packed.
+        wanted: u64,
+        /// How many it may have.
+        limit: u64,
+    },
+    /// The channel does not start a program.
+    #[error("a heap does not go to a command through {channel}: {instead}")]
+    Channel {
+        /// The channel.
+        channel: super::Channel,
+        /// What to call instead.
+        instead: &'static str,
+    },
     /// The heap could not be frozen.
     #[error("the heap could not be frozen: {reason}")]
     Freeze {
@@ -108,6 +132,8 @@ pub enum HandOverError {
 pub enum Step {
     /// Between its start and its message that it is ready.
     Ready,
+    /// While descriptors travel to it, before the freeze.
+    Luggage,
     /// Between the freeze and its acknowledgement.
     Acknowledge,
 }
@@ -116,6 +142,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ready => "before it was ready",
+            Self::Luggage => "before it had taken the descriptors",
             Self::Acknowledge => "before it had acknowledged the heap",
         })
     }
@@ -141,6 +168,12 @@ pub enum IncomingError {
         what: &'static str,
         /// The system's word.
         source: io::Error,
+    },
+    /// The descriptors that come along are not as this version packs them.
+    #[error("the descriptors that came with the heap are not understood: {what}")]
+    Luggage {
+        /// What is wrong.
+        what: &'static str,
     },
     /// The predecessor has called the hand-over off, and keeps the heap.
     #[error("the predecessor called the hand-over off: leave the heap alone and end")]

@@ -1,6 +1,7 @@
 //! The owner's side of a hand-over: ask the candidate, close the door, freeze, switch; or take all of it back.
 #![expect(unsafe_code, reason = "retires the heap of a hand-over that failed on the other side")]
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::atomic::Ordering::*;
 use std::sync::{MutexGuard, PoisonError};
@@ -10,7 +11,9 @@ use heirloom_abi::heap::HeaderError;
 
 use super::{Heap, Shut, open, roots, spares};
 use crate::backing::Backing;
-use crate::channel::{self, Channel, ChannelOptions, HandOverError, Incumbent};
+use crate::channel::exec::Exec;
+use crate::channel::spawn::Spawn;
+use crate::channel::{Channel, ChannelOptions, HandOverError, Incumbent, Luggage, Way};
 use crate::command::Command;
 use crate::{note, sys};
 
@@ -24,7 +27,7 @@ impl Heap {
     ///
     /// [`HandOverError`].
     pub fn hand_over(&self, command: Command) -> Result<Infallible, HandOverError> {
-        self.hand_over_with(command, Channel::Spawn)
+        self.hand_over_to(command).go()
     }
 
     /// As [`Heap::hand_over`], over a channel of choice.
@@ -33,17 +36,23 @@ impl Heap {
     ///
     /// [`HandOverError`].
     pub fn hand_over_with(&self, command: Command, channel: Channel) -> Result<Infallible, HandOverError> {
-        if super::door::is_inside() {
-            return Err(HandOverError::Door { threads: 1, waited: Duration::ZERO });
-        }
-        self.check_candidate(&command)?;
-        // Before anybody waits: it takes its time, and what is freed from now on goes at once.
-        self.keep_spares(0);
-        let outcome = channel::hand_over(self, &command, channel, &ChannelOptions::default());
-        if outcome.is_err() {
-            self.keep_spares(self.options.spare_memory);
-        }
-        outcome?.exit()
+        self.hand_over_to(command).channel(channel).go()
+    }
+
+    /// Prepares a hand-over to `command`: choose a channel, say what to do at the last moment and which descriptors go along,
+    /// and [`HandOver::go`].
+    pub fn hand_over_to(&self, command: Command) -> HandOver<'_> {
+        self.prepare(To::Command(command))
+    }
+
+    /// Prepares a hand-over by a way that starts no command.
+    pub(crate) fn hand_over_by<'a>(&'a self, way: std::boxed::Box<dyn Way + 'a>) -> HandOver<'a> {
+        self.prepare(To::Way(way))
+    }
+
+    fn prepare<'a>(&'a self, to: To<'a>) -> HandOver<'a> {
+        let (channel, options) = (Channel::Spawn, ChannelOptions::default());
+        HandOver { heap: self, to, channel, at_rest: None, options }
     }
 
     /// Sets how much memory that nothing is in is kept, and gives the rest back, unless a hand-over of another thread is under
@@ -103,6 +112,141 @@ impl Heap {
 
     fn closing(&self) -> MutexGuard<'_, bool> {
         self.closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A hand-over that is being prepared: see [`Heap::hand_over_to`].
+#[must_use = "nothing is handed over before `go`"]
+pub struct HandOver<'a> {
+    heap: &'a Heap,
+    to: To<'a>,
+    channel: Channel,
+    at_rest: Option<AtRest<'a>>,
+    options: ChannelOptions,
+}
+
+enum To<'a> {
+    Command(Command),
+    Way(std::boxed::Box<dyn Way + 'a>),
+}
+
+type AnyError = std::boxed::Box<dyn std::error::Error + Send + Sync>;
+type AtRest<'a> = std::boxed::Box<dyn FnOnce(&mut Luggage) -> Result<(), AnyError> + 'a>;
+
+impl<'a> HandOver<'a> {
+    /// Chooses how the command gets the heap; the default is [`Channel::Spawn`].
+    pub fn channel(mut self, channel: Channel) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// Sets what runs once the successor is ready and before the door closes (through `exec`: just before it closes). It is the last
+    /// moment for the program to come to rest: it may enter the heap, and packs the descriptors that go along. An error calls
+    /// the hand-over off.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), std::boxed::Box<dyn std::error::Error>> {
+    /// # let heap = heirloom::Heap::inherit_or_create("doc", heirloom::Options::new())?;
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let error = heap
+    ///     .hand_over_to(heirloom::Command::current_exe()?)
+    ///     .at_rest(|luggage| luggage.add("listener", &listener))
+    ///     .go()
+    ///     .unwrap_err();
+    /// // It was called off; the listener is still ours.
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn at_rest<E: Into<AnyError>>(
+        mut self,
+        at_rest: impl FnOnce(&mut Luggage) -> Result<(), E> + 'a,
+    ) -> Self {
+        self.at_rest = Some(std::boxed::Box::new(move |luggage| at_rest(luggage).map_err(Into::into)));
+        self
+    }
+
+    /// How long to wait from the successor's start until it is ready; the default is 30 s.
+    pub fn ready_timeout(mut self, timeout: Duration) -> Self {
+        self.options.ready = timeout;
+        self
+    }
+
+    /// How long to wait from the freeze until the successor has taken the heap; the default is 10 s.
+    pub fn take_timeout(mut self, timeout: Duration) -> Self {
+        self.options.ack = timeout;
+        self
+    }
+
+    /// Hands over, and ends this process with exit status 0, without running destructors. Returns only if it was called off: then
+    /// all is as before, the program's descriptors too.
+    ///
+    /// # Errors
+    ///
+    /// [`HandOverError`].
+    pub fn go(self) -> Result<Infallible, HandOverError> {
+        let Self { heap, to, channel, at_rest, options } = self;
+        if super::door::is_inside() {
+            return Err(HandOverError::Door { threads: 1, waited: Duration::ZERO });
+        }
+        let (spawn, exec);
+        let way: &dyn Way = match (&to, channel) {
+            (To::Way(way), _) => way.as_ref(),
+            (To::Command(command), Channel::Spawn) => {
+                spawn = Spawn(command);
+                &spawn
+            }
+            (To::Command(command), Channel::Exec) => {
+                exec = Exec(command);
+                &exec
+            }
+            (To::Command(_), channel) => {
+                let instead =
+                    "it is for successors that no command starts, or for the time after this program";
+                return Err(HandOverError::Channel { channel, instead });
+            }
+        };
+        if let To::Command(command) = &to {
+            heap.check_candidate(command)?;
+        }
+        // Before anybody waits: it takes its time, and what is freed from now on goes at once.
+        heap.keep_spares(0);
+        let outcome = way.hand_over(&Leaving { heap, at_rest: Cell::new(at_rest) }, &options);
+        if outcome.is_err() {
+            heap.keep_spares(heap.options.spare_memory);
+        }
+        outcome?.exit()
+    }
+}
+
+/// The heap and its program's last moment.
+struct Leaving<'a> {
+    heap: &'a Heap,
+    at_rest: Cell<Option<AtRest<'a>>>,
+}
+
+impl Incumbent for Leaving<'_> {
+    fn come_to_rest(&self) -> Result<Luggage, HandOverError> {
+        let mut luggage = Luggage::default();
+        if let Some(at_rest) = self.at_rest.take() {
+            at_rest(&mut luggage).map_err(|reason| HandOverError::NotAtRest { reason })?;
+        }
+        Ok(luggage)
+    }
+
+    fn freeze(&self) -> Result<(), HandOverError> {
+        self.heap.freeze()
+    }
+
+    fn thaw(&self) {
+        self.heap.thaw();
+    }
+
+    fn backing(&self) -> &Backing {
+        self.heap.backing()
+    }
+
+    fn reclaim(&self) -> Result<(), HandOverError> {
+        self.heap.reclaim()
     }
 }
 

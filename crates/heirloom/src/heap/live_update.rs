@@ -56,7 +56,7 @@ impl Heap {
 
     /// What it took to get the heap back, if the kernel before has left it.
     pub fn retrieved(&self) -> Option<RetrieveFigures> {
-        self.retrieved
+        luo::figures().filter(|_| self.channel == Some(crate::channel::Channel::LiveUpdate))
     }
 
     /// Closes the door, freezes the heap and preserves it in `/dev/liveupdate` (Linux 7 with `kho=on liveupdate=on`; as a rule root

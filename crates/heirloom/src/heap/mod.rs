@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - `layout`: where the parts lie. `tree`: the page that names them. `open`: create, inherit, recover. `host`: blocks for the pool. `map_pages`: the map.
-//! - `left`: heaps that the service manager or the kernel before has kept. `live_update`: the way to the kernel after.
+//! - `live_update`: the way to the kernel after.
 //! - `door`: who is inside. `roots`: named objects. `hand_over`: the owner's side of a hand-over.
 //!
 //! # Invariants
@@ -23,7 +23,6 @@ pub(crate) mod door;
 mod hand_over;
 mod host;
 mod layout;
-mod left;
 mod live_update;
 mod map_pages;
 mod open;
@@ -33,6 +32,8 @@ mod spares;
 mod stats;
 pub(crate) mod tree;
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,11 +45,12 @@ use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
 pub use live_update::{Preservation, PreserveFigures, RetrieveFigures};
+pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
-use crate::channel::IncomingError;
+use crate::channel::{Channel, IncomingError, Kept};
 use crate::note::CandidateError;
 use door::Hall;
 use layout::Layout;
@@ -69,7 +71,12 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
-    retrieved: Option<RetrieveFigures>,
+    /// How it came.
+    channel: Option<Channel>,
+    /// Stores that have a descriptor of it.
+    kept: Vec<std::boxed::Box<dyn Kept>>,
+    /// Descriptors that came with it and were not asked for yet.
+    luggage: Mutex<BTreeMap<std::string::String, OwnedFd>>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
     closing: Mutex<bool>,
     /// CPU slots that were in use when the heap was frozen.
@@ -142,14 +149,6 @@ pub enum HeapError {
     /// A heap is open in this process already.
     #[error("a heap is open in this process already")]
     AlreadyOpen,
-    /// The heap that the kernel before has left, which it gives once, cannot be taken over: it is in a file now.
-    #[error("{reason}; the heap that the kernel before has left was copied to {}", path.display())]
-    Rescued {
-        /// Where it is: name it in [`Options::file`] to open it with another program.
-        path: std::path::PathBuf,
-        /// Why this program cannot take it over.
-        reason: std::boxed::Box<HeapError>,
-    },
     /// The session of the kernel before cannot be used.
     #[error("live update: {0}")]
     LiveUpdate(#[from] crate::channel::luo::LuoError),
@@ -162,8 +161,8 @@ pub enum HeapError {
 }
 
 impl Heap {
-    /// Opens the heap that a predecessor hands to this process; else the one in the options' file; else a new one.
-    /// [`Heap::origin`] says which it was.
+    /// Opens the heap that a predecessor hands to this process; else the one that a store kept; else a new one. The order is that
+    /// of `docs/channels.md`; [`Heap::channel`] says which it was, and [`Heap::origin`] in what state.
     ///
     /// # Errors
     ///
@@ -191,6 +190,27 @@ impl Heap {
         self.origin
     }
 
+    /// By which channel it came; `None` where it is new.
+    pub fn channel(&self) -> Option<Channel> {
+        self.channel
+    }
+
+    /// Takes a descriptor that came with the heap, by the name under which the predecessor packed it. It is close-on-exec.
+    ///
+    /// What nobody takes is closed when the heap is dropped, and does not travel on.
+    pub fn take_descriptor(&self, name: &str) -> Option<OwnedFd> {
+        self.lock_luggage().remove(name)
+    }
+
+    /// Takes all descriptors that came with the heap and were not taken yet, by name.
+    pub fn take_descriptors(&self) -> impl Iterator<Item = (std::string::String, OwnedFd)> + use<> {
+        std::mem::take(&mut *self.lock_luggage()).into_iter()
+    }
+
+    fn lock_luggage(&self) -> std::sync::MutexGuard<'_, BTreeMap<std::string::String, OwnedFd>> {
+        self.luggage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The file that [`Options::cold_start`] moved out of the way, and why, if it did.
     pub fn set_aside(&self) -> Option<(&std::path::Path, &str)> {
         self.set_aside.as_ref().map(|(path, reason)| (path.as_path(), reason.as_str()))
@@ -200,6 +220,7 @@ impl Heap {
     pub fn stats(&self) -> Stats {
         Stats {
             generation: self.generation,
+            channel: self.channel,
             freeze_us: self.freeze_us,
             restore_us: self.restore_us,
             frozen_ns: self.frozen_ns,
@@ -266,27 +287,6 @@ impl Heap {
         Ok(closing)
     }
 
-    /// Gives the service manager the heap to keep, if there is one that keeps descriptors.
-    fn store(&self, name: &str, replaced: &[std::string::String]) -> Result<(), HeapError> {
-        use crate::channel::fdstore;
-        let id = self.backing.read_header()?.identity.id;
-        fdstore::store(name, &id, self.backing.fd(), replaced)?;
-        Ok(())
-    }
-
-    /// Takes the place of the predecessor with the service manager: a service's main process, and its heap in the store.
-    fn succeed_as_service(&self) {
-        use crate::channel::fdstore;
-        fdstore::announce_main_process();
-        let Ok(header) = self.backing.read_header() else { return };
-        // A file is found by its name. The heap is this process's by now: what the manager does not hear must not undo that.
-        if !self.backing.has_name()
-            && let Err(error) = self.store(header.identity.name.as_str(), &[])
-        {
-            eprintln!("heirloom: the service manager does not keep the heap: {error}");
-        }
-    }
-
     fn records_bytes(&self) -> u64 {
         let pool = self.hall.pool();
         let geometry = pool.geometry();
@@ -322,6 +322,9 @@ impl Drop for Heap {
                 roots::forget_all(self.hall.instance());
                 // SAFETY: the door was closed above and stays so; the pool is not used below.
                 unsafe { self.hall.retire() };
+                for kept in &self.kept {
+                    kept.let_go();
+                }
             }
             Err(Shut::Inside(_)) => eprintln!(
                 "heirloom: the heap was dropped while a thread is inside; it stays open until the process ends"

@@ -1,9 +1,9 @@
-//! Opening a heap: what the environment offers is tried in this order.
+//! Opening a heap: every source that [`channel::sources`] lists is asked, in that order, and if none has a heap a new one is made.
 //!
 //! 1. A predecessor that hands its heap over to this process (the environment says so).
-//! 2. With a file in the options, that file: closed in order, it is inherited; its owner dead, it is recovered.
-//! 3. Without one, a heap of this name that the service manager has kept, inherited or recovered in the same way.
-//! 4. Without one, a heap of this name that the kernel before has left in a live update session.
+//! 2. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
+//! 3. Without a file: a heap of this name in the service manager's store, inherited or recovered in the same way.
+//! 4. Without a file: a heap of this name that the kernel before has left in a live update session.
 //! 5. A new heap.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
@@ -11,8 +11,7 @@
 //! before it leaves a pool that recovery takes back.
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,11 +24,12 @@ use super::bytes::Mapped;
 use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
-use super::left::{self, Found, Way};
 use super::map_pages::PreservedMap;
 use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
-use crate::backing::{self, Backing, BackingError};
-use crate::channel::{self, Channel, Incoming};
+use crate::backing::{Backing, BackingError};
+use crate::channel::{
+    self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
+};
 use crate::note::Candidate;
 use crate::{generation, note, sys};
 
@@ -47,54 +47,79 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
 }
 
 fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    if let Some(incoming) = channel::incoming()? {
-        return inherit(incoming, options);
-    }
-    if options.file.is_none() {
-        return find_left_or_create(name, options);
-    }
-    let Some(path) = options.file.clone().filter(|path| holds_something(path)) else {
-        return create(name, options);
-    };
-    match take_over_file(&path, options.clone()) {
-        Ok(heap) => Ok(heap),
-        Err(HeapError::Backing(error @ BackingError::Busy { .. })) => Err(error.into()),
-        Err(error @ (HeapError::AlreadyOpen | HeapError::Backing(BackingError::AddressTaken { .. }))) => {
-            Err(error)
+    let sources = channel::sources(&options);
+    for source in &sources {
+        let found = match source.find(name) {
+            Ok(None) => continue,
+            Ok(Some(Found::Offered(incoming))) => {
+                return Ok(inherit(incoming, options)?.kept_by(name, &sources));
+            }
+            Ok(Some(Found::Left { heap, luggage })) => {
+                take_over(heap, source.channel(), luggage, options.clone())
+            }
+            Err(error @ SourceError::Incoming(_)) => return Err(error.into()),
+            Err(error) => Err(error.into()),
+        };
+        match found {
+            Ok(heap) => return Ok(heap.kept_by(name, &sources)),
+            Err(error @ HeapError::Backing(BackingError::AddressTaken { .. })) => {
+                // Comes back only where it was tried already, or failed.
+                source.try_again();
+                return Err(error);
+            }
+            Err(error) if options.cold_start && may_be_set_aside(&error) => {
+                let aside = source.set_aside().map_err(|_| error_of(&error))?;
+                let mut heap = create(name, options, &sources)?;
+                heap.set_aside = Some((aside, error.to_string()));
+                return Ok(heap);
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) if options.cold_start => {
-            let aside = crate::foreign::set_aside(&path).map_err(|_| error_of(&error))?;
-            let mut heap = create(name, options)?;
-            heap.set_aside = Some((aside, error.to_string()));
-            Ok(heap)
+    }
+    create(name, options, &sources)
+}
+
+/// A heap that somebody owns stays where it is, and so does one that only this process, as it is now, cannot open.
+fn may_be_set_aside(error: &HeapError) -> bool {
+    !matches!(
+        error,
+        HeapError::Backing(BackingError::Busy { .. } | BackingError::AddressTaken { .. })
+            | HeapError::AlreadyOpen
+    )
+}
+
+impl Heap {
+    /// Tells every store which heap is open now. It is open whether or not they keep it.
+    fn kept_by(mut self, name: &str, sources: &[std::boxed::Box<dyn Source>]) -> Self {
+        if let Err(error) = self.keep(name, sources) {
+            eprintln!("heirloom: the heap would not outlive this program: {error}");
         }
-        Err(error) => Err(error),
+        self
+    }
+
+    fn keep(&mut self, name: &str, sources: &[std::boxed::Box<dyn Source>]) -> Result<(), SourceError> {
+        let id = self.backing.read_header().map_err(BackingError::from)?.identity.id;
+        for source in sources {
+            let kept = source.keep(&channel::Open { name, id, heap: self.backing.fd() })?;
+            self.kept.extend(kept);
+        }
+        Ok(())
     }
 }
 
-/// Takes a heap in memory that was left to nobody but its name, or makes one. Either is in the service manager's store from here on.
-fn find_left_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    let (heap, replaced) = match left::find(name, &options)? {
-        Found::Heap(heap) => (*heap, Vec::new()),
-        Found::Nothing => (create(name, options)?, Vec::new()),
-        Found::SetAside { path, reason, stored } => {
-            let mut heap = create(name, options)?;
-            heap.set_aside = Some((path, reason));
-            (heap, stored)
+impl From<SourceError> for HeapError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Incoming(error) => error.into(),
+            SourceError::Backing(error) => error.into(),
+            SourceError::System(error) => error.into(),
+            SourceError::LiveUpdate(error) => error.into(),
         }
-    };
-    heap.store(name, &replaced)?;
-    Ok(heap)
+    }
 }
 
 fn error_of(error: &HeapError) -> HeapError {
     std::io::Error::other(error.to_string()).into()
-}
-
-/// False for no file, for one without a single page, and for one whose creator was killed before its header stood.
-fn holds_something(path: &Path) -> bool {
-    let has_pages = |metadata: std::fs::Metadata| metadata.len() > 0 && metadata.blocks() > 0;
-    std::fs::metadata(path).is_ok_and(has_pages) && !backing::is_unfinished(path)
 }
 
 fn refuse_second() -> Result<(), HeapError> {
@@ -102,7 +127,7 @@ fn refuse_second() -> Result<(), HeapError> {
 }
 
 /// Makes a new heap. Its header is written last: cut before, the file says that it is unfinished and is used again.
-fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
+fn create(name: &str, options: Options, sources: &[std::boxed::Box<dyn Source>]) -> Result<Heap, HeapError> {
     refuse_second()?;
     let label =
         Name::new(name).filter(|_| !name.is_empty()).ok_or_else(|| HeapError::Name(name.to_owned()))?;
@@ -152,23 +177,25 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
     };
     let first = running_in(1, &backing, sys::own_start_ticks());
     backing.write_header(&Header { identity, state: first })?;
-    open(pool, backing, layout, options, Origin::Created, first, 0)
+    let mut heap = open(pool, backing, layout, options, Origin::Created, first, 0)?;
+    heap.keep(name, sources)?;
+    Ok(heap)
 }
 
 /// Takes the heap that a predecessor hands over. Everything that can be done before its freeze is.
 fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
     match claim(&incoming, options) {
-        Ok(heap) => match incoming.acknowledge() {
-            Ok(()) => {
-                heap.succeed_as_service();
-                Ok(heap)
+        Ok(mut heap) => {
+            heap.luggage = Mutex::new(incoming.take_luggage().into_iter().collect());
+            match incoming.acknowledge() {
+                Ok(()) => Ok(heap),
+                Err(error) => {
+                    // The predecessor has it again: this process must not touch it any more.
+                    heap.abandon();
+                    Err(error.into())
+                }
             }
-            Err(error) => {
-                // The predecessor has it again: this process must not touch it any more.
-                heap.abandon();
-                Err(error.into())
-            }
-        },
+        }
         Err(error) => {
             incoming.refuse(&error.to_string());
             Err(error)
@@ -189,25 +216,36 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     if header.identity.id != incoming.heap_id() {
         return Err(HeapError::Tree("the descriptor is of another heap than the one announced".to_owned()));
     }
+    incoming.set_owner(header.state.owner_pid, header.state.owner_start_ticks);
     let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
     // The predecessor asked our file; this asks the process that really runs.
     let mine = this_program()?;
     warm_up(&backing, &header.identity);
-    if incoming.channel() == Channel::Spawn {
+    if incoming.channel() != Channel::Exec {
         // Asked again behind the freeze, as the predecessor's threads may make roots until then.
         roots::check_against(&backing, header.identity.roots, &mine)?;
         // What is asked of the system once for a process is asked while the predecessor still answers.
         sys::own_start_ticks();
         sys::register_membarrier();
     }
-    incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
-    let start = sys::clock_monotonic_ns();
-    let header = backing.read_header()?;
-    match header.state.phase {
-        Phase::Frozen => restore(backing, &header, options, &mine, By::Offer(incoming), start),
-        // `exec` freezes before it starts us, `spawn` before it says so.
-        _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
+    point(Point::SuccessorMapped);
+    let way = Came { channel: incoming.channel(), helper: incoming.helper() };
+    let freeze = incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
+    backing.look_at_len()?;
+    match freeze {
+        Freeze::Done => {
+            let start = sys::clock_monotonic_ns();
+            let header = backing.read_header()?;
+            match header.state.phase {
+                Phase::Frozen => restore(backing, &header, options, &mine, way, start),
+                // `exec` freezes before it starts us, the others before they say so.
+                _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
+            }
+        }
+        // It has called the hand-over off; or it has died, and nobody but this process has its heap.
+        Freeze::OwnerGone if !incoming.wait_for_end_of_owner() => Err(IncomingError::PredecessorGone.into()),
+        Freeze::OwnerGone => take_over_mapped(backing, options, &mine, way),
     }
 }
 
@@ -229,33 +267,41 @@ fn warm_up(backing: &Backing, identity: &Identity) {
     }
 }
 
-fn take_over_file(path: &Path, options: Options) -> Result<Heap, HeapError> {
-    let (backing, header) = Backing::open_file(path)?;
-    take_over(backing, header, options, Way::File)
-}
-
 /// Takes over a heap that nobody owns: closed in order, or left by a death.
-pub(super) fn take_over(
-    backing: Backing,
-    header: Header,
+fn take_over(
+    heap: OwnedFd,
+    channel: Channel,
+    luggage: Vec<(String, OwnedFd)>,
     options: Options,
-    way: Way,
 ) -> Result<Heap, HeapError> {
+    let (backing, header) = Backing::adopt_fd(heap)?;
     refuse_second()?;
     let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
     let mine = this_program()?;
+    let mut heap = take_over_mapped(backing, options, &mine, Came { channel, helper: 0 })?;
+    heap.luggage = Mutex::new(luggage.into_iter().collect());
+    Ok(heap)
+}
+
+fn take_over_mapped(
+    backing: Arc<Backing>,
+    options: Options,
+    mine: &Candidate,
+    way: Came,
+) -> Result<Heap, HeapError> {
     let start = sys::clock_monotonic_ns();
+    let header = backing.read_header()?;
     match header.state.phase {
         Phase::SetAside => Err(HeapError::SetAside),
-        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), &mine, By::Finding(way), start) {
+        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), mine, way, start) {
             // An owner died between the pool and the header: as it took the heap over, or took it back.
             Err(HeapError::Pool(RestoreError::Pool(PoolError::NotFrozen))) => {
-                recover(backing, options, &mine, way, start)
+                recover(backing, options, mine, way, start)
             }
             done => done,
         },
-        Phase::Running => recover(backing, options, &mine, way, start),
+        Phase::Running => recover(backing, options, mine, way, start),
     }
 }
 
@@ -305,7 +351,7 @@ fn restore(
     header: &Header,
     options: Options,
     mine: &Candidate,
-    by: By<'_>,
+    way: Came,
     start: u64,
 ) -> Result<Heap, HeapError> {
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
@@ -319,14 +365,14 @@ fn restore(
             false => Pool::restore(host, control.offset, control.bytes)?,
         }
     };
-    finish(pool, backing, layout, options, Origin::Inherited, via(header.state, by), start)
+    finish(pool, backing, layout, options, Origin::Inherited, via(header.state, way), start)
 }
 
 fn recover(
     backing: Arc<Backing>,
     options: Options,
     mine: &Candidate,
-    way: Way,
+    way: Came,
     start: u64,
 ) -> Result<Heap, HeapError> {
     let header = backing.read_header()?;
@@ -336,7 +382,7 @@ fn recover(
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
-    finish(pool, backing, layout, options, origin, via(header.state, By::Finding(way)), start)
+    finish(pool, backing, layout, options, origin, via(header.state, way), start)
 }
 
 fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, BlockHost), HeapError> {
@@ -367,20 +413,17 @@ fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, Bl
     Ok((layout, BlockHost::new(backing.clone(), identity.block_shift, identity.first_block, map)))
 }
 
-/// How a heap came to this process.
+/// The way by which a heap came.
 #[derive(Clone, Copy)]
-enum By<'a> {
-    Offer(&'a Incoming),
-    Finding(Way),
+struct Came {
+    channel: Channel,
+    /// The memory holder's process id, or 0.
+    helper: u32,
 }
 
 /// The predecessor's state with the way by which the heap came.
-fn via(before: State, by: By<'_>) -> State {
-    let (previous_channel, helper_pid) = match by {
-        By::Offer(incoming) => (incoming.channel().number(), incoming.helper()),
-        By::Finding(way) => (way.number(), 0),
-    };
-    State { previous_channel, helper_pid, ..before }
+fn via(before: State, way: Came) -> State {
+    State { previous_channel: way.channel.number(), helper_pid: way.helper, ..before }
 }
 
 fn finish(
@@ -399,9 +442,15 @@ fn finish(
     let generation = next_generation(&before)?;
     let claim = running_in(generation, &backing, started);
     let claim = State { previous_channel, helper_pid, freeze_us, frozen_ns, ..claim };
+    point(if is_handed_over(previous_channel) { Point::SuccessorRestored } else { Point::FinderTook });
     backing.write_state(&claim)?;
+    point(Point::SuccessorClaimed);
     let took = (sys::clock_monotonic_ns() - start).div_ceil(1000);
     open(pool, backing, layout, options, origin, claim, took)
+}
+
+fn is_handed_over(channel: u32) -> bool {
+    matches!(Channel::from_number(channel), Some(Channel::Spawn | Channel::Exec | Channel::Socket))
 }
 
 fn open(
@@ -432,7 +481,9 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
-        retrieved: None,
+        channel: Channel::from_number(state.previous_channel),
+        kept: Vec::new(),
+        luggage: Mutex::default(),
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),

@@ -23,6 +23,8 @@ pub enum Origin {
 pub struct Stats {
     /// This generation, counted from 1.
     pub generation: u32,
+    /// By which channel it came to this generation; `None` in the first.
+    pub channel: Option<crate::Channel>,
     /// Microseconds that the predecessor's freeze took; 0 in the first generation.
     pub freeze_us: u64,
     /// Microseconds from the frozen heap to the claimed one in this generation; 0 in the first.

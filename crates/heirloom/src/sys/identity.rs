@@ -2,10 +2,12 @@
 #![expect(unsafe_code, reason = "ends this process at once")]
 
 use std::fs;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::fs::FileType;
+use rustix::process::{Pid, Resource};
 
 pub(crate) fn pid() -> u32 {
     std::process::id()
@@ -35,8 +37,48 @@ pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
+/// How many descriptors a process may have open; `None` for this one. Unlimited, and unknown, count as the most there can be.
+pub(crate) fn descriptor_limit(pid: Option<u32>) -> u64 {
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let limit = match pid {
+        Some(pid) => prlimit_of(pid),
+        None => rustix::process::getrlimit(Resource::Nofile).current,
+    };
+    limit.unwrap_or(u64::MAX)
+}
+
+fn prlimit_of(pid: Pid) -> Option<u64> {
+    // Not `prlimit`, which a wrapper only offers for setting: the file says the same to whoever may look.
+    let limits = fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_pid())).ok()?;
+    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    line.split_ascii_whitespace().nth(3)?.parse().ok()
+}
+
+/// True where the process that was started at `ticks` under this number has ended, all of its threads included.
+pub(crate) fn has_ended(pid: u32, ticks: u64) -> bool {
+    let Some(number) = Pid::from_raw(pid.cast_signed()) else { return false };
+    match rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => true,
+        Err(_) => start_ticks(pid).is_some_and(|found| found != ticks),
+        Ok(pidfd) => {
+            // Its parent may not have collected it yet; then it has ended all the same.
+            let has_ended =
+                super::wait_readable(&[pidfd.as_fd()], Some(Instant::now())).is_ok_and(|ended| ended[0]);
+            has_ended || start_ticks(pid).is_some_and(|found| found != ticks)
+        }
+    }
+}
+
 pub(crate) fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Ends this process as `kill -9` does; with `group`, all of its process group.
+#[cfg(any(test, feature = "points"))]
+pub(crate) fn kill_self(group: bool) -> ! {
+    // SAFETY: the call sends a signal, and has no precondition.
+    unsafe { libc::kill(if group { 0 } else { libc::getpid() }, libc::SIGKILL) };
+    exit_now(137)
 }
 
 /// Ends this process at once: no destructor and no `atexit` handler runs.

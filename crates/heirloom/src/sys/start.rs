@@ -57,7 +57,6 @@ impl fmt::Display for Ended {
 /// A process that this one has started. It is named by a pidfd, so that neither a signal nor a wait can meet another
 /// process of the same number.
 pub(crate) struct Child {
-    #[cfg(test)]
     pid: Pid,
     pidfd: OwnedFd,
 }
@@ -87,11 +86,7 @@ impl Child {
         check_code(failed)?;
         let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
         match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self {
-                #[cfg(test)]
-                pid,
-                pidfd,
-            }),
+            Ok(pidfd) => Ok(Self { pid, pidfd }),
             Err(error) => {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
                 let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
@@ -100,7 +95,23 @@ impl Child {
         }
     }
 
-    #[cfg(test)]
+    /// Names a process that another one started; `None` where it has ended.
+    pub(crate) fn of_another(pid: u32) -> Option<Self> {
+        let pid = Pid::from_raw(pid.cast_signed())?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+        Some(Self { pid, pidfd })
+    }
+
+    /// Whether this process may end it.
+    pub(crate) fn may_kill(&self) -> bool {
+        // SAFETY: signal 0 is none: the call only asks. A pidfd cannot mean another process.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), 0, 0usize, 0) == 0 }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        wait_readable(&[self.as_fd()], Some(std::time::Instant::now())).is_ok_and(|ended| ended[0])
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_pid().cast_unsigned()
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use sd_notify::NotifyState;
 
@@ -53,7 +54,16 @@ pub(super) fn remove(name: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
 }
 
-/// Says which process the service is.
+static IS_MAIN: AtomicBool = AtomicBool::new(false);
+
+/// True for the process that the manager has started as the service, and for one that has said that it is the service now.
+pub(super) fn is_main_process() -> bool {
+    let started = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(sys::pid()));
+    started || IS_MAIN.load(Relaxed)
+}
+
+/// Says which process the service is. Not every process may say so: `NotifyAccess=all`.
 pub(super) fn main_process(pid: u32) -> io::Result<()> {
+    IS_MAIN.store(true, Relaxed);
     sd_notify::notify(&[NotifyState::MainPid(pid)])
 }

@@ -28,10 +28,13 @@ mod manager;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heirloom_abi::heap::{HEADER_BYTES, Header};
 
+use super::rescue::rescue;
+use super::{Channel, Found, Kept, Open, Point, Source, SourceError, point};
 use crate::backing;
 use crate::sys;
 
@@ -40,17 +43,69 @@ const PREFIX: &str = "heirloom-";
 
 /// A heap that the manager has kept for us.
 #[derive(Debug)]
-pub(crate) struct Kept {
+struct Stored {
     /// An open file of our own; nothing is locked.
-    pub(crate) heap: OwnedFd,
+    heap: OwnedFd,
     /// The name under which the manager has it.
-    pub(crate) name: String,
+    name: String,
+}
+
+/// The manager's store, as a place where a heap may be and that keeps the one which is open.
+#[derive(Default)]
+pub(super) struct Store {
+    found: Mutex<Vec<Stored>>,
+    heap: Mutex<String>,
+}
+
+impl Store {
+    fn found(&self) -> MutexGuard<'_, Vec<Stored>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heap_name(&self) -> MutexGuard<'_, String> {
+        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Store {
+    fn channel(&self) -> Channel {
+        Channel::SystemdStore
+    }
+
+    /// Where several are kept, one of them was to take the other's place: the one that has seen most generations counts, or the
+    /// one that can be read at all.
+    fn find(&self, name: &str) -> Result<Option<Found>, SourceError> {
+        let mut found = self.found();
+        *found = find(name)?;
+        name.clone_into(&mut self.heap_name());
+        let Some(first) = found.first() else { return Ok(None) };
+        point(Point::FinderFound);
+        let heap = sys::duplicate(first.heap.as_fd())?;
+        Ok(Some(Found::Left { heap, luggage: Vec::new() }))
+    }
+
+    fn set_aside(&self) -> io::Result<PathBuf> {
+        let found = self.found();
+        let first = found.first().ok_or(io::ErrorKind::NotFound)?;
+        rescue(&self.heap_name(), &first.heap)
+    }
+
+    fn try_again(&self) {
+        super::reexec_self_for_address(None, None);
+    }
+
+    fn keep(&self, heap: &Open<'_>) -> Result<Option<Box<dyn Kept>>, SourceError> {
+        let replaced: Vec<String> = self.found().drain(..).map(|stored| stored.name).collect();
+        store(heap, &replaced)?;
+        // A heap that is closed stays with the manager: that is what it is there for.
+        Ok(None)
+    }
 }
 
 /// Returns the heaps of this name that the manager has kept, the most useful one first: whoever has seen more generations.
 ///
 /// What is under our name and is no heap is passed over with a line on standard error.
-pub(crate) fn find(heap_name: &str) -> io::Result<Vec<Kept>> {
+fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
     let mut found = Vec::new();
     for (fd, name) in manager::inherited()? {
         let Some(id) = name.strip_prefix(&format!("{}-", name_of(heap_name))).filter(|id| is_id(id)) else {
@@ -58,14 +113,14 @@ pub(crate) fn find(heap_name: &str) -> io::Result<Vec<Kept>> {
         };
         match open_anew(fd.as_fd()).map_err(Refused::from).and_then(|fd| Ok((header_of(&fd)?, fd))) {
             Ok((header, heap)) if is_the_one(&header, heap_name, id) => {
-                found.push((header.state.generation, Kept { heap, name }));
+                found.push((header.state.generation, Stored { heap, name }));
             }
             Ok(_) => eprintln!("heirloom: the stored descriptor {name:?} is of another heap; it is passed over"),
             // A header that cannot be read may be one of another version: opening it says why.
             Err(Refused::Header(error)) => {
                 eprintln!("heirloom: the stored descriptor {name:?}: {error}");
                 if let Ok(heap) = open_anew(fd.as_fd()) {
-                    found.push((0, Kept { heap, name }));
+                    found.push((0, Stored { heap, name }));
                 }
             }
             Err(Refused::System(error)) => {
@@ -100,49 +155,53 @@ fn header_of(fd: &OwnedFd) -> Result<Header, Refused> {
     Header::read(&page[..read], facts.len, &backing::host()).map_err(|error| Refused::Header(error.to_string()))
 }
 
-/// Gives the manager the heap to keep, and takes those out of the store that it has replaced; false where no manager
-/// keeps anything.
+/// Gives the manager the heap to keep, if it keeps anything, and takes those out of the store that it has replaced.
 ///
 /// Sent, not acknowledged: the manager reads its socket in order, so what a service sends before it ends is stored.
-pub(crate) fn store(heap: &str, id: &[u8; 16], fd: BorrowedFd<'_>, replaced: &[String]) -> io::Result<bool> {
+fn store(heap: &Open<'_>, replaced: &[String]) -> io::Result<()> {
     if !manager::keeps_descriptors() {
-        return Ok(false);
+        return Ok(());
     }
-    let name = format!("{}-{}", name_of(heap), id_text(id));
-    if !was_stored(&name) {
+    let name = format!("{}-{}", name_of(heap.name), id_text(&heap.id));
+    let word = word_of_predecessor(&name);
+    if word == Some(true) && !manager::is_main_process() {
+        manager::main_process(sys::pid())?;
+    }
+    let has_it = word.is_some() || replaced.contains(&name) || stored_name().as_deref() == Some(&name);
+    if !has_it {
         // An open file is compared with those in the store, so a second one of the same memory would fill it up.
-        let stored = open_anew(fd)?;
-        manager::store(&name, stored.as_fd())?;
-        is_stored(&name);
+        manager::store(&name, open_anew(heap.heap)?.as_fd())?;
     }
+    *stored_name() = Some(name.clone());
     for old in replaced.iter().filter(|old| **old != name) {
         manager::remove(old)?;
     }
-    Ok(true)
+    Ok(())
 }
 
-/// The variable that tells a successor what the manager has already.
+/// The variable that tells a successor what the manager has already, and whether its predecessor was the service's main process:
+/// `NAME:main` or `NAME:other`. The name has the heap's id in it, so it says nothing to a program with another heap.
 const STORED: &str = "HEIRLOOM_HANDOVER_STORED";
 
+/// The name under which the manager has this process's heap.
 static STORED_NAME: Mutex<Option<String>> = Mutex::new(None);
 
-/// Notes that the manager has a descriptor of this name.
-pub(crate) fn is_stored(name: &str) {
-    *STORED_NAME.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
+fn stored_name() -> MutexGuard<'static, Option<String>> {
+    STORED_NAME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn was_stored(name: &str) -> bool {
-    let stored = STORED_NAME.lock().unwrap_or_else(PoisonError::into_inner);
-    // The name has the heap's id in it: another heap's word says nothing of this one.
-    stored.as_deref() == Some(name) || std::env::var(STORED).is_ok_and(|stored| stored == name)
+/// What the predecessor said of the descriptor of this name: `Some(true)` from a main process.
+fn word_of_predecessor(name: &str) -> Option<bool> {
+    let value = std::env::var(STORED).ok()?;
+    let (stored, role) = value.split_once(':')?;
+    (stored == name).then_some(role == "main")
 }
 
 /// The variable for a successor, where there is something to tell.
 pub(crate) fn word_to_successor() -> Option<CString> {
-    let stored = STORED_NAME.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    // Without a word of our own, what we were told holds on.
-    let stored = stored.or_else(|| std::env::var(STORED).ok())?;
-    CString::new(format!("{STORED}={stored}")).ok()
+    let stored = stored_name();
+    let role = if manager::is_main_process() { "main" } else { "other" };
+    CString::new(format!("{STORED}={}:{role}", stored.as_deref()?)).ok()
 }
 
 /// All that the manager has opened for this process, ours or not.
@@ -150,21 +209,13 @@ pub(super) fn all_inherited() -> Vec<BorrowedFd<'static>> {
     manager::all_inherited()
 }
 
-/// Tells the manager that this process is the service from now on. Not every process may say so: `NotifyAccess=all`.
-pub(crate) fn announce_main_process() {
-    if manager::is_there() {
-        let _ = manager::main_process(sys::pid());
-    }
-}
-
 /// Opens the memory behind a descriptor anew: locks of one do not concern the other.
 fn open_anew(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
     if !sys::file_facts(fd)?.is_regular {
         // Opening a fifo or a device may have effects.
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
-    sys::open(std::path::Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())), false)
+    sys::reopen(fd)
 }
 
 /// The heap's name in the manager's alphabet: printable ASCII, no colon; the id behind it makes it exact.

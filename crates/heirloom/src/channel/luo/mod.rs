@@ -23,10 +23,14 @@ mod session;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use session::DEVICE;
 
+use super::rescue::rescue;
+use super::{Channel, Found, Kept, Open, Point, Source, SourceError, point};
 use crate::heap::RetrieveFigures;
 use crate::sys;
 
@@ -241,6 +245,78 @@ pub(crate) fn retrieve(name: &str) -> Result<Option<Retrieved>, LuoError> {
     let done = sys::clock_monotonic_ns();
     let (retrieve_us, punch_us) = ((done - started) / 1000, (done - taken) / 1000);
     Ok(Some(Retrieved { heap, figures: RetrieveFigures { retrieve_us, punch_us, punched_bytes } }))
+}
+
+/// What it took to retrieve the heap of this process.
+static FIGURES: Mutex<Option<RetrieveFigures>> = Mutex::new(None);
+
+/// What it took to retrieve the heap of this process, if the kernel before has left it.
+pub(crate) fn figures() -> Option<RetrieveFigures> {
+    *FIGURES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The kernel before, as a place where a heap may be.
+///
+/// It gives a heap once. One that this program cannot take over is copied into a file, lest it be lost.
+#[derive(Default)]
+pub(super) struct KernelBefore(Mutex<Option<Untaken>>);
+
+/// A heap that was retrieved, and is not open yet.
+struct Untaken {
+    name: String,
+    heap: OwnedFd,
+}
+
+impl KernelBefore {
+    fn untaken(&self) -> MutexGuard<'_, Option<Untaken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for KernelBefore {
+    fn channel(&self) -> Channel {
+        Channel::LiveUpdate
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Found>, SourceError> {
+        let Some(Retrieved { heap, figures }) = retrieve(name)? else { return Ok(None) };
+        point(Point::FinderFound);
+        *FIGURES.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+        *self.untaken() = Some(Untaken { name: name.to_owned(), heap: sys::duplicate(heap.as_fd())? });
+        Ok(Some(Found::Left { heap, luggage: Vec::new() }))
+    }
+
+    fn set_aside(&self) -> io::Result<PathBuf> {
+        match &*self.untaken() {
+            Some(Untaken { name, heap }) => rescue(name, heap),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn try_again(&self) {
+        if let Some(Untaken { heap, .. }) = &*self.untaken() {
+            super::reexec_self_for_address(None, Some(heap.as_fd()));
+        }
+    }
+
+    fn keep(&self, _heap: &Open<'_>) -> Result<Option<Box<dyn Kept>>, SourceError> {
+        // Taken over, or set aside.
+        *self.untaken() = None;
+        Ok(None)
+    }
+}
+
+impl Drop for KernelBefore {
+    fn drop(&mut self) {
+        let Some(Untaken { name, heap }) = self.untaken().take() else { return };
+        match rescue(&name, &heap) {
+            Ok(path) => {
+                let path = path.display();
+                eprintln!("heirloom: the heap that the kernel before has left was copied to {path}: open it as a file");
+            }
+            Err(error) => eprintln!("heirloom: the heap that the kernel before has left is lost: {error}"),
+        }
+    }
 }
 
 /// Loads the next kernel, for [`start_kernel`].
