@@ -28,7 +28,7 @@ pub(crate) enum Task {
     /// Show a heap that is not our own: caches, blocks, roots with their types, generation
     Inspect(TargetArgs),
     /// Run every check over a heap that is not our own, and scan its free memory for stale bytes
-    Verify(TargetArgs),
+    Verify(VerifyArgs),
     /// An example of a systemd service whose heap lives through restarts and crashes (docs/systemd.md)
     Service(ServiceArgs),
     /// Say what this machine offers to memory that outlives a program, and what is dangerous about it
@@ -118,6 +118,16 @@ pub(crate) struct TargetArgs {
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    /// Trace all that the roots reach, and report what is allocated and not reached, by cache and likely type
+    #[arg(long)]
+    pub(crate) leaks: bool,
 }
 
 #[derive(Args, Clone, Debug)]

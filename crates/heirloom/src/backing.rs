@@ -267,6 +267,14 @@ impl Backing {
         }
     }
 
+    /// Looks how long the file is, after another process may have made it longer.
+    pub(crate) fn learn_len(&self) {
+        let _one = self.header_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(facts) = sys::file_facts(self.fd()) {
+            self.len.store(facts.len.min(self.reserved).max(self.len()), Ordering::Release);
+        }
+    }
+
     /// Asks for huge pages from `offset` on, in this process: those that it faults in itself, and its view of all.
     pub(crate) fn advise_huge(&self, offset: u64) {
         let from = self.at(offset);

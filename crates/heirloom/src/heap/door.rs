@@ -449,6 +449,28 @@ impl Hall {
         Ok(())
     }
 
+    /// Runs `work` with the right to allocate and free, while the door is closed to all others: by the owner, who has closed it.
+    ///
+    /// # Panics
+    ///
+    /// Where this thread is inside already.
+    pub(crate) fn while_closed<T>(&'static self, work: impl FnOnce() -> T) -> T {
+        struct Out;
+        impl Drop for Out {
+            fn drop(&mut self) {
+                CURRENT.set(ptr::null());
+                DEPTH.set(0);
+            }
+        }
+        assert!(!is_inside(), "the owner works behind the closed door, and is outside of it");
+        // Nobody has the commons: with the door closed nobody is inside.
+        let seat = std::boxed::Box::new(self.seat(self.pool().cpu(self.commons), true));
+        CURRENT.set(&raw const *seat);
+        DEPTH.set(1);
+        let _out = Out;
+        work()
+    }
+
     /// Opens the door again.
     pub(crate) fn reopen(&self) {
         let _guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,7 @@ mod live_update;
 mod map_pages;
 mod open;
 mod options;
+mod reclaim;
 pub(crate) mod roots;
 mod spares;
 mod stats;
@@ -47,6 +48,7 @@ pub use door::Inside;
 pub use live_update::{Preservation, PreserveFigures, RetrieveFigures};
 pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
+pub use reclaim::Reclaimed;
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
@@ -77,6 +79,8 @@ pub struct Heap {
     kept: Vec<std::boxed::Box<dyn Kept>>,
     /// Descriptors that came with it and were not asked for yet.
     luggage: Mutex<BTreeMap<std::string::String, OwnedFd>>,
+    /// What became of leaks, where the options asked.
+    reclaimed: Option<Reclaimed>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
     closing: Mutex<bool>,
     /// CPU slots that were in use when the heap was frozen.
@@ -216,6 +220,12 @@ impl Heap {
         self.set_aside.as_ref().map(|(path, reason)| (path.as_path(), reason.as_str()))
     }
 
+    /// What became of objects that no root reaches; `None` where [`Options::reclaim_leaks`] did not ask, or the heap did not
+    /// come from a file that nobody had open.
+    pub fn reclaimed(&self) -> Option<&Reclaimed> {
+        self.reclaimed.as_ref()
+    }
+
     /// Figures of the heap and of the hand-over that brought it.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -231,6 +241,8 @@ impl Heap {
             huge_pages: self.backing.wants_huge_pages() && crate::sys::offers_huge_pages(),
             on_disk: self.backing.notes().not_in_memory,
             faults: self.hall.pool().host().nr_faults(),
+            reclaimed_objects: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.objects),
+            reclaimed_bytes: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.bytes),
         }
     }
 

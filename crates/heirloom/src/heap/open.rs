@@ -55,7 +55,10 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
                 return Ok(inherit(incoming, options)?.kept_by(name, &sources));
             }
             Ok(Some(Found::Left { heap, luggage })) => {
-                take_over(heap, source.channel(), luggage, options.clone())
+                take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
+                    heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
+                    heap
+                })
             }
             Err(error @ SourceError::Incoming(_)) => return Err(error.into()),
             Err(error) => Err(error.into()),
@@ -484,6 +487,7 @@ fn open(
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),
         luggage: Mutex::default(),
+        reclaimed: None,
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),

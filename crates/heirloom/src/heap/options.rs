@@ -19,6 +19,7 @@ pub struct Options {
     pub(crate) door_timeout: Duration,
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
+    pub(crate) reclaim_leaks: bool,
 }
 
 impl Default for Options {
@@ -34,6 +35,7 @@ impl Default for Options {
             door_timeout: Duration::from_secs(10),
             seal: None,
             cold_start: false,
+            reclaim_leaks: false,
         }
     }
 }
@@ -113,6 +115,17 @@ impl Options {
     /// that another program owns is not touched. The default is to refuse.
     pub fn cold_start(mut self, allowed: bool) -> Self {
         self.cold_start = allowed;
+        self
+    }
+
+    /// Whether to give back what is allocated and reachable from no root, when the heap is opened from a file: after a crash, what threads
+    /// had in their hands, and whatever was forgotten before. It costs a walk over all objects, so a hand-over between living
+    /// processes never does it; the default is no. [`crate::Heap::reclaimed`] tells what came of it.
+    ///
+    /// Nothing is dropped, memory is given back. It is not for a program that keeps addresses of its own allocations
+    /// ([`crate::alloc`]) in integers: no type says that they are in use.
+    pub fn reclaim_leaks(mut self, wanted: bool) -> Self {
+        self.reclaim_leaks = wanted;
         self
     }
 }

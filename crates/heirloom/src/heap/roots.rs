@@ -205,7 +205,7 @@ impl<T: Heritable + Default + Sync> Root<T> {
     /// [`RootError::NoRoom`], [`RootError::Record`] where the record is full or damaged.
     #[inline]
     pub fn try_get<'inside>(&'static self, _inside: &'inside Inside<'_>) -> Result<&'inside T, RootError> {
-        let address = match self.cell.load(Acquire) {
+        let address = match self.declared().cell.load(Acquire) {
             0 => self.find_or_create()?,
             address => address,
         };
@@ -251,8 +251,8 @@ impl<T: Heritable + Default + Sync> Root<T> {
     }
 
     fn keep(&'static self, table: &mut Table, address: usize) -> usize {
-        if self.cell.swap(address, AcqRel) == 0 {
-            table.found.push(&self.cell);
+        if self.declared().cell.swap(address, AcqRel) == 0 {
+            table.found.push(&self.declared().cell);
         }
         address
     }
@@ -307,7 +307,7 @@ fn table() -> MutexGuard<'static, Option<Table>> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
+pub(super) fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
     let len = record_bytes(region)?;
     let mut copy = vec![0; len];
     // What no root refers to stays zero: nobody reads it, and most of a record is that.

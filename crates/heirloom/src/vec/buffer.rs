@@ -17,7 +17,7 @@ use crate::alloc::{self, AllocError};
 /// - If `T` has no bytes or `capacity` is 0, there is no block and `start` is the aligned nowhere.
 /// - Else `start` names a block that was allocated with the layout of `[T; capacity]`.
 #[repr(C)]
-pub(super) struct Buffer<T> {
+pub(crate) struct Buffer<T> {
     start: NonNull<T>,
     capacity: u64,
     owns: PhantomData<T>,
@@ -34,28 +34,41 @@ impl<T> Buffer<T> {
     };
 
     #[inline]
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { start: NonNull::dangling(), capacity: 0, owns: PhantomData }
     }
 
+    /// Builds a buffer from its parts.
+    ///
+    /// # Safety
+    ///
+    /// They are those of a buffer that is never used again.
     #[inline]
-    pub(super) const fn start(&self) -> *mut T {
+    pub(crate) const unsafe fn from_parts(start: *mut T, capacity: usize) -> Self {
+        // SAFETY: the start of a buffer is never null.
+        let start = unsafe { NonNull::new_unchecked(start) };
+        let capacity = if size_of::<T>() == 0 { 0 } else { capacity as u64 };
+        Self { start, capacity, owns: PhantomData }
+    }
+
+    #[inline]
+    pub(crate) const fn start(&self) -> *mut T {
         self.start.as_ptr()
     }
 
     #[inline]
-    pub(super) const fn capacity(&self) -> usize {
+    pub(crate) const fn capacity(&self) -> usize {
         if size_of::<T>() == 0 { usize::MAX } else { self.capacity as usize }
     }
 
     /// Makes room for `additional` more values than `len`, and for more than that if the room must grow.
     #[inline]
-    pub(super) fn reserve(&mut self, len: usize, additional: usize) -> Result<(), AllocError> {
+    pub(crate) fn reserve(&mut self, len: usize, additional: usize) -> Result<(), AllocError> {
         if additional > self.capacity().wrapping_sub(len) { self.grow(len, additional) } else { Ok(()) }
     }
 
     /// Makes room for `additional` more values than `len`, and for no more than the block must hold anyway.
-    pub(super) fn reserve_exact(&mut self, len: usize, additional: usize) -> Result<(), AllocError> {
+    pub(crate) fn reserve_exact(&mut self, len: usize, additional: usize) -> Result<(), AllocError> {
         if additional <= self.capacity().wrapping_sub(len) {
             return Ok(());
         }
@@ -64,7 +77,7 @@ impl<T> Buffer<T> {
     }
 
     /// Gives back the room beyond `len` values.
-    pub(super) fn shrink(&mut self, len: usize) -> Result<(), AllocError> {
+    pub(crate) fn shrink(&mut self, len: usize) -> Result<(), AllocError> {
         debug_assert!(len <= self.capacity());
         if len == 0 {
             *self = Self::new();
