@@ -8,8 +8,10 @@
 
 mod checkers;
 mod kernel;
+mod linux;
 mod step;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -24,7 +26,7 @@ struct Cli {
     task: Task,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Task {
     /// Everything below, in one go, as CI runs it
     Ci,
@@ -50,6 +52,8 @@ enum Task {
     Docs,
     /// Boot the bare-metal kernel in QEMU, let it jump into its successor again and again, and check what it says
     Kernel(kernel::Options),
+    /// Run Heirloom in virtual machines: a chain of Linux kernels, a real systemd (slow; not part of ci)
+    Vm(vm::Options),
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Task::Bench => steps.run("bench", checkers::bench),
         Task::Docs => docs(&mut steps),
         Task::Kernel(options) => return kernel::run(options),
+        Task::Vm(options) => return vm::run(&options),
     }
     steps.finish()
 }
