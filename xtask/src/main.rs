@@ -9,6 +9,7 @@
 mod checkers;
 mod kernel;
 mod linux;
+mod module;
 mod step;
 mod tidy;
 mod vm;
@@ -54,6 +55,8 @@ enum Task {
     Kernel(kernel::Options),
     /// Run Heirloom in virtual machines: a chain of Linux kernels, a real systemd (slow; not part of ci)
     Vm(vm::Options),
+    /// Boot Linux with our module in QEMU, and replace it by kexec again and again (needs root: builds Linux in a Debian folder)
+    Module(module::Options),
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Task::Docs => docs(&mut steps),
         Task::Kernel(options) => return kernel::run(options),
         Task::Vm(options) => return vm::run(&options),
+        Task::Module(options) => return module::run(&options),
     }
     steps.finish()
 }
@@ -101,8 +105,14 @@ fn ci(steps: &mut Steps) {
 fn fmt(steps: &mut Steps, is_check: bool) {
     steps.run("fmt", || {
         let check: &[&str] = if is_check { &["--check"] } else { &[] };
-        // The benchmarks, the fuzz targets and the kernel are each a workspace of their own.
-        for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml", "kernel/Cargo.toml"] {
+        // The benchmarks, the fuzz targets, the kernel and the first program of Linux's runs are each a workspace of their own.
+        for manifest in [
+            "Cargo.toml",
+            "bench/Cargo.toml",
+            "fuzz/Cargo.toml",
+            "kernel/Cargo.toml",
+            "linux/init/Cargo.toml",
+        ] {
             if step::root().join(manifest).exists() {
                 let outcome = Cargo::new(&["fmt", "--all", "--manifest-path", manifest]).args(check).run();
                 if !matches!(outcome, Outcome::Passed) {
