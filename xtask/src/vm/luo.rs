@@ -117,9 +117,10 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
     let machine = Machine {
         kernel,
         initrd,
-        // The kernel keeps the archive it was started with, for the one that it starts.
+        // The kernel keeps the archive it was started with, for the one that it starts. Huge pages are fewer to preserve.
         command_line: format!(
-            "kho=on liveupdate=on retain_initrd rdinit=/init panic=-1 loglevel=4 {append} \
+            "kho=on liveupdate=on retain_initrd rdinit=/init panic=-1 loglevel=4 \
+             transparent_hugepage_shmem=advise {append} \
              -- __kernel generations={kernels} objects={objects} size={size}"
         ),
         memory_mib: options.memory,
