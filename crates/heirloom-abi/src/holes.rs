@@ -122,7 +122,7 @@ impl<'a> Holes<'a> {
         let mut from = 0;
         for (index, (offset, bytes)) in holes.iter().enumerate() {
             let end = offset.checked_add(bytes).filter(|&end| end <= file_bytes);
-            let is_hole = offset >= from && bytes > 0 && (offset | bytes).is_multiple_of(PAGE_BYTES);
+            let is_hole = offset >= from && bytes > 0 && (offset | bytes) % PAGE_BYTES == 0;
             from = end.filter(|_| is_hole).ok_or(HolesError::Entry { index })?;
         }
         Ok(holes)

@@ -59,16 +59,14 @@ impl Manager {
             command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         }
         // Out of the way of the numbers that they shall have.
-        let copies: Vec<OwnedFd> = self
-            .kept
-            .iter()
-            .map(|(_, fd)| rustix::io::fcntl_dupfd_cloexec(fd, 100).unwrap())
-            .collect();
+        let copies: Vec<OwnedFd> =
+            self.kept.iter().map(|(_, fd)| rustix::io::fcntl_dupfd_cloexec(fd, 100).unwrap()).collect();
         // SAFETY: between fork and exec only dup2 is called.
         unsafe {
             command.pre_exec(move || {
                 for (at, fd) in copies.iter().enumerate() {
-                    let mut number = std::mem::ManuallyDrop::new(std::os::fd::FromRawFd::from_raw_fd(3 + at as i32));
+                    let mut number =
+                        std::mem::ManuallyDrop::new(std::os::fd::FromRawFd::from_raw_fd(3 + at as i32));
                     rustix::io::dup2(fd, &mut number)?;
                 }
                 Ok(())

@@ -135,9 +135,13 @@ fn debian_kernel(release: &Release, cache: &Path) -> Result<std::path::PathBuf, 
 
 /// What the packages' scripts would have made, the unit, and how it is treated.
 fn furnish(files: &mut Initramfs, options: &Options) -> Result<(), Error> {
-    for (name, target) in
-        [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64"), ("init", "usr/lib/systemd/systemd")]
-    {
+    for (name, target) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/sbin"),
+        ("lib", "usr/lib"),
+        ("lib64", "usr/lib64"),
+        ("init", "usr/lib/systemd/systemd"),
+    ] {
         files.link(name, target);
     }
     for folder in ["proc", "sys", "run", "tmp", "root", "var/tmp", "var/log"] {
@@ -177,8 +181,13 @@ fn furnish(files: &mut Initramfs, options: &Options) -> Result<(), Error> {
 
 /// Adds what lies below a folder; documentation and translations are left out.
 fn tree(files: &mut Initramfs, top: &Path, folder: &Path) -> Result<(), Error> {
-    const LEFT_OUT: [&str; 5] =
-        ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/x86_64-linux-gnu/gconv", "usr/lib/udev/hwdb.d"];
+    const LEFT_OUT: [&str; 5] = [
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+        "usr/lib/x86_64-linux-gnu/gconv",
+        "usr/lib/udev/hwdb.d",
+    ];
     let entries = fs::read_dir(folder).map_err(linux::about(folder.display().to_string()))?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -228,9 +237,15 @@ fn faults(lines: &[&Line], options: &Options, ended: Ended) -> Vec<String> {
                     _ => "inherited",
                 };
                 if start.origin != wanted || start.generation != nr_lives || !pids.insert(start.pid) {
-                    faults.push(format!("{step}: generation {} in process {} was {}", start.generation, start.pid, start.origin));
+                    faults.push(format!(
+                        "{step}: generation {} in process {} was {}",
+                        start.generation, start.pid, start.origin
+                    ));
                 }
-                if start.objects + start.in_change != options.objects || start.lost != 0 || start.stale_bytes != 0 {
+                if start.objects + start.in_change != options.objects
+                    || start.lost != 0
+                    || start.stale_bytes != 0
+                {
                     faults.push(format!("{step}: {start:?}"));
                 }
             }
@@ -254,8 +269,17 @@ fn faults(lines: &[&Line], options: &Options, ended: Ended) -> Vec<String> {
 fn print(lines: &[&Line], took: Duration) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
-        "step", "generation", "origin", "objects", "in change", "lost", "stale B", "replaced so far", "down ms",
-        "restore us", "verify ms",
+        "step",
+        "generation",
+        "origin",
+        "objects",
+        "in change",
+        "lost",
+        "stale B",
+        "replaced so far",
+        "down ms",
+        "restore us",
+        "verify ms",
     ]);
     for line in lines {
         match line {

@@ -174,7 +174,9 @@ fn faults(lines: &[(Instant, Line)], kernels: u32, objects: u64, ended: Ended) -
                 let Report { generation, origin, objects: found, lost, stale_bytes, .. } = report;
                 let wanted = if expected == 1 { "created" } else { "live update" };
                 if (*generation, origin.as_str()) != (expected, wanted) {
-                    faults.push(format!("generation {generation} ({origin}) in place of {expected} ({wanted})"));
+                    faults.push(format!(
+                        "generation {generation} ({origin}) in place of {expected} ({wanted})"
+                    ));
                 }
                 if *found != objects || *lost != 0 || *stale_bytes != 0 {
                     faults.push(format!(
@@ -190,7 +192,8 @@ fn faults(lines: &[(Instant, Line)], kernels: u32, objects: u64, ended: Ended) -
     if expected != kernels + 1 {
         faults.push(format!("{} of {kernels} kernels reported", expected - 1));
     }
-    let is_done = lines.iter().any(|(_, line)| matches!(line, Line::Done { generation } if *generation == kernels));
+    let is_done =
+        lines.iter().any(|(_, line)| matches!(line, Line::Done { generation } if *generation == kernels));
     if !is_done || ended != Ended::Restarted {
         faults.push(format!("the machine did not end by itself after the last kernel: {ended:?}"));
     }
@@ -249,12 +252,26 @@ fn print(options: &Options, lines: &[(Instant, Line)], took: Duration) {
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
-        "kernel", "objects", "lost", "live MiB", "stale B", "file MiB", "held MiB", "punched MiB", "freeze ms",
-        "preserve ms", "kexec ms", "retrieve ms", "restore ms", "blackout ms", "verify ms",
+        "kernel",
+        "objects",
+        "lost",
+        "live MiB",
+        "stale B",
+        "file MiB",
+        "held MiB",
+        "punched MiB",
+        "freeze ms",
+        "preserve ms",
+        "kexec ms",
+        "retrieve ms",
+        "restore ms",
+        "blackout ms",
+        "verify ms",
     ]);
     for report in &reports {
         let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
-        let part = |part: fn(&Blackout) -> f64| of(report).map_or("-".to_owned(), |all| format!("{:.1}", part(all)));
+        let part =
+            |part: fn(&Blackout) -> f64| of(report).map_or("-".to_owned(), |all| format!("{:.1}", part(all)));
         table.add_row([
             report.generation.to_string(),
             report.objects.to_string(),
@@ -331,7 +348,8 @@ mod tests {
     #[test]
     fn a_loss_a_new_heap_and_an_early_end_are_faults() {
         let done = "{\"done\":{\"generation\":2}}";
-        let lost = [&report(1, "created", 0), &report(2, "live update", 1), done].map(|text: &str| text.to_owned());
+        let lost =
+            [&report(1, "created", 0), &report(2, "live update", 1), done].map(|text: &str| text.to_owned());
         let lost: Vec<&str> = lost.iter().map(String::as_str).collect();
         assert_eq!(faults(&lines(&lost), 2, 5, Ended::Restarted).len(), 1);
         let anew = [report(1, "created", 0), report(1, "created", 0), done.to_owned()];

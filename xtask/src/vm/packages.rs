@@ -20,7 +20,8 @@ pub(super) struct Release {
 /// What is missing to get packages here, if anything.
 pub(super) fn missing() -> Option<linux::Error> {
     for program in ["apt-get", "apt-cache", "dpkg-deb"] {
-        let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let found =
+            Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
             let word = format!("{program} is missing: the machine's systemd comes from Debian's packages");
             return Some(linux::Error::Missing(word));
@@ -66,7 +67,8 @@ impl Release {
 
     /// Downloads one package whose name matches, without what it depends on.
     pub(super) fn fetch_alone(&self, pattern: &str) -> Result<PathBuf, Error> {
-        let said = self.run(self.apt("apt-cache").args(["search", "--names-only", pattern]), "looking for a package")?;
+        let said = self
+            .run(self.apt("apt-cache").args(["search", "--names-only", pattern]), "looking for a package")?;
         let Some(name) = said.lines().filter_map(|line| line.split_ascii_whitespace().next()).max() else {
             return Err(linux::Error::Missing(format!("this Debian has no package like {pattern}")).into());
         };
@@ -75,7 +77,10 @@ impl Release {
         let found = |folder: &Path| find_archive(folder, name);
         if found(&folder).is_none() {
             eprintln!("downloading {name}");
-            self.run(self.apt("apt-get").args(["download", name]).current_dir(&folder), "downloading a package")?;
+            self.run(
+                self.apt("apt-get").args(["download", name]).current_dir(&folder),
+                "downloading a package",
+            )?;
         }
         found(&folder).ok_or_else(|| linux::Error::Missing(format!("{name} was not downloaded")).into())
     }

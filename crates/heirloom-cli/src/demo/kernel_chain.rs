@@ -115,7 +115,9 @@ impl Settings {
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let started_us = super::clock::now_ns() / 1000;
     if !init::is_first_process() {
-        eprintln!("heirloom: {KERNEL} is for the first process of a virtual machine; `cargo xtask vm luo` makes one");
+        eprintln!(
+            "heirloom: {KERNEL} is for the first process of a virtual machine; `cargo xtask vm luo` makes one"
+        );
         return ExitCode::from(crate::EXIT_USAGE);
     }
     let mut generation = 0;
@@ -229,7 +231,8 @@ fn go_on(heap: &Heap, workload: &RandomObjects) -> Result<(), String> {
     let say = |step: &str, error: &dyn std::fmt::Display| format!("cannot {step}: {error}");
     std::fs::copy(RETAINED_INITRAMFS, INITRAMFS_COPY).map_err(|error| say("copy the initramfs", &error))?;
     let open = |path| File::open(path).map_err(|error| format!("{path}: {error}"));
-    let command_line = std::fs::read_to_string("/proc/cmdline").map_err(|error| say("read /proc/cmdline", &error))?;
+    let command_line =
+        std::fs::read_to_string("/proc/cmdline").map_err(|error| say("read /proc/cmdline", &error))?;
     load_kernel(&open(KERNEL_IMAGE)?, Some(&open(INITRAMFS_COPY)?), command_line.trim())
         .map_err(|error| error.to_string())?;
     std::fs::remove_file(INITRAMFS_COPY).map_err(|error| say("remove the copy of the initramfs", &error))?;

@@ -33,7 +33,12 @@ fn version(machine: &Machine) -> Finding {
     };
     let found = format!("Linux {release}");
     if version < OLDEST {
-        return Finding::new(topic, Level::Absent, found, "a heap needs Linux 4.17, to be mapped where it has to be");
+        return Finding::new(
+            topic,
+            Level::Absent,
+            found,
+            "a heap needs Linux 4.17, to be mapped where it has to be",
+        );
     }
     let means = if version < LIVE_UPDATE {
         "heaps outlive programs, by every channel but live update, which came with 6.19"
@@ -68,21 +73,36 @@ fn configuration(config: Option<(&str, &str)>) -> Finding {
     }
     let found = format!("without {} ({place})", missing.join(", "));
     Finding::new(topic, Level::Absent, found, "no heap outlives this kernel; every other channel works")
-        .advise("for live update, build the kernel with these options (linux/vm/kernel.config has all of them)")
+        .advise(
+            "for live update, build the kernel with these options (linux/vm/kernel.config has all of them)",
+        )
 }
 
 fn switches(command_line: Option<&str>) -> Vec<Finding> {
     let Some(line) = command_line else {
-        return vec![Finding::new("kho=", Level::Unknown, "/proc/cmdline cannot be read", "nothing can be said")];
+        return vec![Finding::new(
+            "kho=",
+            Level::Unknown,
+            "/proc/cmdline cannot be read",
+            "nothing can be said",
+        )];
     };
     let switch = |topic, name| {
         let value = parameter(line, name);
-        let found = value.map_or(format!("no {topic} on the command line"), |value| format!("{topic}{value}"));
+        let found =
+            value.map_or(format!("no {topic} on the command line"), |value| format!("{topic}{value}"));
         if value.is_some_and(is_on) {
             Finding::new(topic, Level::Ok, found, "switched on")
         } else {
-            Finding::new(topic, Level::Absent, found, "the kernel does not hand memory over unless it is told to")
-                .advise(format!("for live update, add {topic}on to the command line of this kernel and of the next"))
+            Finding::new(
+                topic,
+                Level::Absent,
+                found,
+                "the kernel does not hand memory over unless it is told to",
+            )
+            .advise(format!(
+                "for live update, add {topic}on to the command line of this kernel and of the next"
+            ))
         }
     };
     vec![switch("kho=", "kho"), switch("liveupdate=", "liveupdate")]
@@ -96,18 +116,33 @@ fn device(machine: &Machine) -> Finding {
     let may_write = !machine.is_this_one
         || rustix::fs::access(path, rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK).is_ok();
     if may_write {
-        Finding::new(topic, Level::Ok, "there", "channel luo works: Heap::preserve, and the kernel after inherits")
+        Finding::new(
+            topic,
+            Level::Ok,
+            "there",
+            "channel luo works: Heap::preserve, and the kernel after inherits",
+        )
     } else {
-        Finding::new(topic, Level::Absent, "there, and not for this user", "channel luo works for others only")
-            .advise("run as root, or let systemd (261 or newer) preserve what is in its descriptor store")
+        Finding::new(
+            topic,
+            Level::Absent,
+            "there, and not for this user",
+            "channel luo works for others only",
+        )
+        .advise("run as root, or let systemd (261 or newer) preserve what is in its descriptor store")
     }
 }
 
 fn kexec(machine: &Machine) -> Finding {
     let topic = "kexec";
     if machine.read("/proc/sys/kernel/kexec_load_disabled").as_deref() == Some("1") {
-        return Finding::new(topic, Level::Absent, "kernel.kexec_load_disabled=1", "no next kernel can be loaded")
-            .advise("it cannot be switched back without a reboot; look for who sets it (sysctl.d)");
+        return Finding::new(
+            topic,
+            Level::Absent,
+            "kernel.kexec_load_disabled=1",
+            "no next kernel can be loaded",
+        )
+        .advise("it cannot be switched back without a reboot; look for who sets it (sysctl.d)");
     }
     let lockdown = machine.read("/sys/kernel/security/lockdown");
     if let Some(mode) = lockdown.as_deref().filter(|text| !text.contains("[none]") && text.contains('[')) {
@@ -115,7 +150,12 @@ fn kexec(machine: &Machine) -> Finding {
         return Finding::new(topic, Level::Ok, found, "the next kernel has to be signed")
             .advise("load a signed kernel with kexec -s");
     }
-    Finding::new(topic, Level::Ok, "not disabled", "a next kernel can be loaded, by kexec_file_load (kexec -s)")
+    Finding::new(
+        topic,
+        Level::Ok,
+        "not disabled",
+        "a next kernel can be loaded, by kexec_file_load (kexec -s)",
+    )
 }
 
 /// Whether the running kernel was itself started with memory of a kernel before.
@@ -147,7 +187,12 @@ fn kfence(machine: &Machine, config: Option<&str>, command_line: Option<&str>) -
         "start every kernel of the chain with kfence.sample_interval=0, or use Linux 7.3 or newer";
     let topic = "KFENCE";
     let Some(version) = machine.version() else {
-        return Finding::new(topic, Level::Unknown, "the kernel's version is not known", "nothing can be said");
+        return Finding::new(
+            topic,
+            Level::Unknown,
+            "the kernel's version is not known",
+            "nothing can be said",
+        );
     };
     let Some(interval) = sample_interval(machine, config, command_line) else {
         return Finding::new(
@@ -162,11 +207,21 @@ fn kfence(machine: &Machine, config: Option<&str>, command_line: Option<&str>) -
     }
     let found = format!("samples an allocation every {interval} ms");
     if version >= ROOT_IS_SAFE {
-        return Finding::new(topic, Level::Ok, found, "since Linux 7.3 it cannot serve the map of preserved memory");
+        return Finding::new(
+            topic,
+            Level::Ok,
+            found,
+            "since Linux 7.3 it cannot serve the map of preserved memory",
+        );
     }
     let hands_over = command_line.and_then(|line| parameter(line, "kho")).is_some_and(is_on);
     if !hands_over {
-        return Finding::new(topic, Level::Ok, found, "this kernel hands nothing over, so nothing can be lost by it");
+        return Finding::new(
+            topic,
+            Level::Ok,
+            found,
+            "this kernel hands nothing over, so nothing can be lost by it",
+        );
     }
     let loss = "before Linux 7.3 it may serve the root of the map of preserved memory; on a kernel that was itself \
                 started by KHO its pool lies in scratch memory, which the next kernel overwrites before it reads the \

@@ -91,7 +91,10 @@ impl Machine {
 
 /// The value of an option in a kernel's configuration: `y`, `m`, a number; `None` where it is not set.
 pub(super) fn option<'a>(config: &'a str, name: &str) -> Option<&'a str> {
-    config.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(|value| value.trim_matches('"'))
+    config
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .map(|value| value.trim_matches('"'))
 }
 
 /// The last value of a parameter on a kernel's command line; an empty one where it stands alone.

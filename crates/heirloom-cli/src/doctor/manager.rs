@@ -20,7 +20,8 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
 fn systemd_version(machine: &Machine) -> Option<u32> {
     let folders = ["/usr/lib/systemd", "/lib/systemd"].map(str::to_owned).into_iter();
     let multiarch = machine.list("/usr/lib").unwrap_or_default().into_iter();
-    let multiarch = multiarch.filter(|name| name.contains("-linux-")).map(|name| format!("/usr/lib/{name}/systemd"));
+    let multiarch =
+        multiarch.filter(|name| name.contains("-linux-")).map(|name| format!("/usr/lib/{name}/systemd"));
     let libraries = folders.chain(multiarch).flat_map(|folder| machine.list(&folder).unwrap_or_default());
     libraries
         .filter_map(|name| {
@@ -34,7 +35,12 @@ fn systemd_version(machine: &Machine) -> Option<u32> {
 fn systemd(version: Option<u32>, runs: bool) -> Finding {
     let topic = "systemd";
     let Some(version) = version else {
-        return Finding::new(topic, Level::Absent, "not installed", "channel fdstore needs it, or one that speaks as it does");
+        return Finding::new(
+            topic,
+            Level::Absent,
+            "not installed",
+            "channel fdstore needs it, or one that speaks as it does",
+        );
     };
     let found = format!("{version}{}", if runs { "" } else { ", not running" });
     if !runs {
@@ -42,7 +48,9 @@ fn systemd(version: Option<u32>, runs: bool) -> Finding {
     }
     let means = match version {
         ..KEEPS => "it keeps no descriptors: channel fdstore does not work",
-        KEEPS..TELLS => "it keeps a heap across restarts and crashes of a service, not while the service is stopped",
+        KEEPS..TELLS => {
+            "it keeps a heap across restarts and crashes of a service, not while the service is stopped"
+        }
         TELLS..OUTLIVES_KERNEL => {
             "it keeps a heap across restarts, crashes and (FileDescriptorStorePreserve=yes) stops, not across kernels"
         }

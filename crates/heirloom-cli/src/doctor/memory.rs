@@ -39,7 +39,8 @@ fn huge_pages(machine: &Machine) -> Finding {
     let Some(policy) = machine.read("/sys/kernel/mm/transparent_hugepage/shmem_enabled") else {
         return Finding::new(topic, Level::Absent, "none for shared memory", "heaps are of 4 KiB pages");
     };
-    let chosen = policy.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or(&policy).to_owned();
+    let chosen =
+        policy.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or(&policy).to_owned();
     let found = format!("shmem_enabled is {chosen}");
     match chosen.as_str() {
         "never" | "deny" => Finding::new(
@@ -80,22 +81,44 @@ fn shared_memory(machine: &Machine) -> Option<Finding> {
     let (size, free) = (stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize);
     let found = format!("{} free of {}", Bytes(free), Bytes(size));
     Some(if size < 256 << 20 {
-        Finding::new(topic, Level::Absent, found, "too small for heaps in files; where it is full, allocations fail")
-            .advise("mount -o remount,size=50% /dev/shm, or leave Options::file out: a memfd is not bounded by it")
+        Finding::new(
+            topic,
+            Level::Absent,
+            found,
+            "too small for heaps in files; where it is full, allocations fail",
+        )
+        .advise(
+            "mount -o remount,size=50% /dev/shm, or leave Options::file out: a memfd is not bounded by it",
+        )
     } else {
-        Finding::new(topic, Level::Ok, found, "bounds heaps in files there, not memfds; where it is full, allocations fail")
+        Finding::new(
+            topic,
+            Level::Ok,
+            found,
+            "bounds heaps in files there, not memfds; where it is full, allocations fail",
+        )
     })
 }
 
 fn open_files(machine: &Machine) -> Finding {
     let topic = "RLIMIT_NOFILE";
     let Some(soft) = limit(machine, "Max open files") else {
-        return Finding::new(topic, Level::Unknown, "/proc/self/limits cannot be read", "nothing can be said");
+        return Finding::new(
+            topic,
+            Level::Unknown,
+            "/proc/self/limits cannot be read",
+            "nothing can be said",
+        );
     };
     let found = format!("{soft} descriptors");
     if soft.parse::<u64>().is_ok_and(|soft| soft < 256) {
-        return Finding::new(topic, Level::Danger, found, "a hand-over takes a handful, and one for each that is passed on")
-            .advise("raise it: ulimit -n 1024, or LimitNOFILE= in a unit");
+        return Finding::new(
+            topic,
+            Level::Danger,
+            found,
+            "a hand-over takes a handful, and one for each that is passed on",
+        )
+        .advise("raise it: ulimit -n 1024, or LimitNOFILE= in a unit");
     }
     Finding::new(topic, Level::Ok, found, "a hand-over takes a handful, and one for each that is passed on")
 }
@@ -103,11 +126,21 @@ fn open_files(machine: &Machine) -> Finding {
 fn locked_memory(machine: &Machine) -> Finding {
     let topic = "RLIMIT_MEMLOCK";
     let found = limit(machine, "Max locked memory").unwrap_or_else(|| "not known".to_owned());
-    Finding::new(topic, Level::Ok, found, "does not matter: heaps are not locked, and live update pins them as root")
+    Finding::new(
+        topic,
+        Level::Ok,
+        found,
+        "does not matter: heaps are not locked, and live update pins them as root",
+    )
 }
 
 fn userfaultfd() -> Finding {
-    Finding::new("userfaultfd", Level::Ok, "not needed", "heaps are mapped as they are, no fault is handled by programs")
+    Finding::new(
+        "userfaultfd",
+        Level::Ok,
+        "not needed",
+        "heaps are mapped as they are, no fault is handled by programs",
+    )
 }
 
 fn limit(machine: &Machine, name: &str) -> Option<String> {

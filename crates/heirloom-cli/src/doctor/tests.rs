@@ -14,7 +14,8 @@ impl Root {
     fn new(files: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let root = Self(std::env::temp_dir().join(format!("heirloom-doctor-{}-{number}", std::process::id())));
+        let root =
+            Self(std::env::temp_dir().join(format!("heirloom-doctor-{}-{number}", std::process::id())));
         for (path, text) in files {
             root.write(path, text.as_bytes());
         }
@@ -111,15 +112,23 @@ fn what_a_kernel_lacks_is_named() {
         ("proc/sys/kernel/osrelease", "6.1.0-9-amd64"),
         ("proc/cmdline", "kho=off"),
         ("usr/lib/modules/6.1.0-9-amd64/config", "CONFIG_KEXEC_FILE=y\n# CONFIG_KEXEC_HANDOVER is not set\n"),
-        ("sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never] deny force\n"),
+        (
+            "sys/kernel/mm/transparent_hugepage/shmem_enabled",
+            "always within_size advise [never] deny force\n",
+        ),
         ("proc/sys/kernel/kexec_load_disabled", "1\n"),
     ]);
     let findings = root.examine(&[]);
-    for topic in ["kernel config", "kho=", "liveupdate=", "/dev/liveupdate", "kexec", "huge pages", "systemd"] {
+    for topic in ["kernel config", "kho=", "liveupdate=", "/dev/liveupdate", "kexec", "huge pages", "systemd"]
+    {
         assert_eq!(level(&findings, topic), Level::Absent, "{topic}");
     }
     let config = findings.iter().find(|finding| finding.topic == "kernel config").unwrap();
-    assert!(config.found.starts_with("without CONFIG_RELOCATABLE, CONFIG_KEXEC_HANDOVER"), "{}", config.found);
+    assert!(
+        config.found.starts_with("without CONFIG_RELOCATABLE, CONFIG_KEXEC_HANDOVER"),
+        "{}",
+        config.found
+    );
     assert_eq!(level(&findings, "KFENCE"), Level::Ok);
 }
 

@@ -37,9 +37,8 @@ enum Line<'a> {
 
 /// Runs the check: `__check-service RESTARTS KILLS`.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
-    let number = |at: usize| -> usize {
-        arguments.get(at).and_then(|text| text.to_str()?.parse().ok()).unwrap_or(3)
-    };
+    let number =
+        |at: usize| -> usize { arguments.get(at).and_then(|text| text.to_str()?.parse().ok()).unwrap_or(3) };
     match check(number(0), number(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

@@ -246,7 +246,11 @@ mod tests {
             objects.table[2] = heirloom::Vec::new();
             objects.tally.nr_objects -= 1;
             assert_eq!(look_at(objects, true), Found { objects: 7, in_change: 1, lost: 0 });
-            assert_eq!(look_at(objects, false).lost, 2, "nobody was cut short, so it is lost, and the tally too");
+            assert_eq!(
+                look_at(objects, false).lost,
+                2,
+                "nobody was cut short, so it is lost, and the tally too"
+            );
             mend(objects, PLAN).unwrap();
             assert_eq!(look_at(objects, false), Found { objects: 8, in_change: 0, lost: 0 });
 

@@ -60,8 +60,8 @@ mod message;
 pub mod points;
 #[cfg(not(feature = "points"))]
 mod points;
-pub(crate) mod spawn;
 mod rescue;
+pub(crate) mod spawn;
 mod successor;
 mod ticket;
 

@@ -98,7 +98,8 @@ impl Heap {
     }
 
     fn preserve_frozen(&self) -> Result<(Preserved, u64), HandOverError> {
-        let broken = |error: heirloom_abi::heap::HeaderError| HandOverError::Freeze { reason: error.to_string() };
+        let broken =
+            |error: heirloom_abi::heap::HeaderError| HandOverError::Freeze { reason: error.to_string() };
         self.hall.pool().host().shrink();
         let mut header = self.backing.read_header().map_err(broken)?;
         header.state.file_bytes = self.backing.len();

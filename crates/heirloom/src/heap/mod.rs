@@ -45,8 +45,8 @@ use heirloom_abi::pool::GeometryError;
 use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
-pub use live_update::{Preservation, PreserveFigures, RetrieveFigures};
 pub use hand_over::HandOver;
+pub use live_update::{Preservation, PreserveFigures, RetrieveFigures};
 pub use options::{Options, Scrub};
 pub use reclaim::Reclaimed;
 pub use stats::{Broken, Origin, Scan, Stats};

@@ -115,7 +115,9 @@ fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
             Ok((header, heap)) if is_the_one(&header, heap_name, id) => {
                 found.push((header.state.generation, Stored { heap, name }));
             }
-            Ok(_) => eprintln!("heirloom: the stored descriptor {name:?} is of another heap; it is passed over"),
+            Ok(_) => {
+                eprintln!("heirloom: the stored descriptor {name:?} is of another heap; it is passed over")
+            }
             // A header that cannot be read may be one of another version: opening it says why.
             Err(Refused::Header(error)) => {
                 eprintln!("heirloom: the stored descriptor {name:?}: {error}");
@@ -124,7 +126,9 @@ fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
                 }
             }
             Err(Refused::System(error)) => {
-                eprintln!("heirloom: the stored descriptor {name:?} cannot be opened ({error}); it is passed over");
+                eprintln!(
+                    "heirloom: the stored descriptor {name:?} cannot be opened ({error}); it is passed over"
+                );
             }
         }
     }
@@ -152,7 +156,8 @@ fn header_of(fd: &OwnedFd) -> Result<Header, Refused> {
     let facts = sys::file_facts(fd.as_fd())?;
     let mut page = [0; HEADER_BYTES];
     let read = sys::read_start(fd.as_fd(), &mut page)?;
-    Header::read(&page[..read], facts.len, &backing::host()).map_err(|error| Refused::Header(error.to_string()))
+    Header::read(&page[..read], facts.len, &backing::host())
+        .map_err(|error| Refused::Header(error.to_string()))
 }
 
 /// Gives the manager the heap to keep, if it keeps anything, and takes those out of the store that it has replaced.

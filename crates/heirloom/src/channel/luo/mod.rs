@@ -312,7 +312,9 @@ impl Drop for KernelBefore {
         match rescue(&name, &heap) {
             Ok(path) => {
                 let path = path.display();
-                eprintln!("heirloom: the heap that the kernel before has left was copied to {path}: open it as a file");
+                eprintln!(
+                    "heirloom: the heap that the kernel before has left was copied to {path}: open it as a file"
+                );
             }
             Err(error) => eprintln!("heirloom: the heap that the kernel before has left is lost: {error}"),
         }

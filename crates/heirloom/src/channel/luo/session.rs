@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::ioctl::{self, NAME_BYTES};
 use super::LuoError;
+use super::ioctl::{self, NAME_BYTES};
 
 /// Where the orchestrator is spoken to.
 pub(crate) const DEVICE: &str = "/dev/liveupdate";

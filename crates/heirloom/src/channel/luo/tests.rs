@@ -71,7 +71,9 @@ fn a_file_that_luo_cannot_take_is_refused_with_the_reason() {
     assert!(look_at(memfd(4 * PAGE).as_fd()).is_ok());
     let refused = look_at(memfd(u64::from(u32::MAX) * PAGE + 1).as_fd());
     let most = u64::from(u32::MAX);
-    assert!(matches!(refused, Err(LuoError::Unfit(Unfit::TooLarge { nr_pages, .. })) if nr_pages == most + 1));
+    assert!(
+        matches!(refused, Err(LuoError::Unfit(Unfit::TooLarge { nr_pages, .. })) if nr_pages == most + 1)
+    );
     // All holes, which LUO would fill: no machine has that.
     let refused = look_at(memfd(1 << 43).as_fd());
     assert!(matches!(refused, Err(LuoError::Unfit(Unfit::NoRoom { holes, .. })) if holes == 1 << 43));
