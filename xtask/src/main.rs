@@ -12,6 +12,7 @@ mod linux;
 mod module;
 mod step;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,8 @@ enum Task {
     Docs,
     /// Boot the bare-metal kernel in QEMU, let it jump into its successor again and again, and check what it says
     Kernel(kernel::Options),
+    /// Run Heirloom in virtual machines: a chain of Linux kernels, a real systemd (slow; not part of ci)
+    Vm(vm::Options),
     /// Boot Linux with our module in QEMU, and replace it by kexec again and again (needs root: builds Linux in a Debian folder)
     Module(module::Options),
 }
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Bench => steps.run("bench", checkers::bench),
         Task::Docs => docs(&mut steps),
         Task::Kernel(options) => return kernel::run(options),
+        Task::Vm(options) => return vm::run(&options),
         Task::Module(options) => return module::run(&options),
     }
     steps.finish()

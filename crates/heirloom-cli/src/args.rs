@@ -35,6 +35,10 @@ pub(crate) enum Task {
     Upgrade(crate::server::UpgradeArgs),
     /// Draw a heap that is not our own, page by page, as SVG
     Map(MapArgs),
+    /// An example of a systemd service whose heap lives through restarts and crashes (docs/systemd.md)
+    Service(ServiceArgs),
+    /// Say what this machine offers to memory that outlives a program, and what is dangerous about it
+    Doctor(DoctorArgs),
     /// Set aside a heap that no program owns, so that the next program starts cold
     Clear(ClearArgs),
     /// Ways to hand slab objects to the next kernel, side by side on one workload, in numbers and pictures
@@ -82,6 +86,36 @@ pub(crate) struct DemoArgs {
     /// Show no progress and no answers; with --json, nothing but the objects
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServiceArgs {
+    /// Make N objects at the first start
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) objects: u64,
+
+    /// Sizes of those objects, from MIN up to, but not including, MAX bytes
+    #[arg(long, value_name = "MIN..MAX", default_value = "16..256")]
+    pub(crate) size: SizeRange,
+
+    /// Keep the heap in this file instead of the service manager's store
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Say what was found at the start as a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object instead of a list
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Look at the machine whose file system is mounted here
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(crate) root: PathBuf,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -259,6 +259,14 @@ impl Backing {
         Ok(())
     }
 
+    /// Makes the file `len` bytes long if it is longer. Nothing behind that may be in use.
+    pub(crate) fn shrink_to(&self, len: u64) {
+        let _one = self.header_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if len >= HEADER_BYTES as u64 && len < self.len() && sys::set_len(self.fd(), len).is_ok() {
+            self.len.store(len, Ordering::Release);
+        }
+    }
+
     /// Asks for huge pages from `offset` on, in this process: those that it faults in itself, and its view of all.
     pub(crate) fn advise_huge(&self, offset: u64) {
         let from = self.at(offset);

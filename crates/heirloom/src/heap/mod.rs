@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - `layout`: where the parts lie. `tree`: the page that names them. `open`: create, inherit, recover. `host`: blocks for the pool. `map_pages`: the map.
+//! - `live_update`: the way to the kernel after.
 //! - `door`: who is inside. `roots`: named objects. `hand_over`: the owner's side of a hand-over.
 //!
 //! # Invariants
@@ -24,6 +25,7 @@ pub(crate) mod door;
 mod hand_over;
 mod host;
 mod layout;
+mod live_update;
 mod map_pages;
 pub(crate) mod migrate;
 mod open;
@@ -49,6 +51,7 @@ use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
 pub use hand_over::HandOver;
+pub use live_update::{Preservation, PreserveFigures, RetrieveFigures};
 pub use options::{Options, Scrub};
 pub use poison::{Changing, OnPoison, Poisoned, Remedy};
 pub use reclaim::Reclaimed;
@@ -171,6 +174,9 @@ pub enum HeapError {
     /// A heap is open in this process already.
     #[error("a heap is open in this process already")]
     AlreadyOpen,
+    /// The session of the kernel before cannot be used.
+    #[error("live update: {0}")]
+    LiveUpdate(#[from] crate::channel::luo::LuoError),
     /// The operator set it aside.
     #[error("the heap was set aside by `heirloom clear`")]
     SetAside,

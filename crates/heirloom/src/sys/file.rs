@@ -20,6 +20,8 @@ pub(crate) struct FileFacts {
     pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
     pub(crate) is_memory: bool,
+    /// Its pages are of hugetlbfs.
+    pub(crate) is_huge_tlb: bool,
 }
 
 pub(crate) fn memfd_create(name: &str) -> io::Result<OwnedFd> {
@@ -47,6 +49,7 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
         has_name: stat.st_nlink > 0,
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         is_memory: [TMPFS, RAMFS, HUGETLBFS].contains(&file_system),
+        is_huge_tlb: file_system == HUGETLBFS,
     })
 }
 
@@ -120,4 +123,9 @@ pub(crate) fn next_data(fd: BorrowedFd<'_>, at: u64) -> io::Result<Option<(u64, 
         Err(rustix::io::Errno::NXIO) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The seals of a memfd; 0 for a file that has none.
+pub(crate) fn seals(fd: BorrowedFd<'_>) -> u32 {
+    rustix::fs::fcntl_get_seals(fd).map_or(0, |seals| seals.bits())
 }
