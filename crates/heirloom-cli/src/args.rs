@@ -28,7 +28,11 @@ pub(crate) enum Task {
     /// Show a heap that is not our own: caches, blocks, roots with their types, generation
     Inspect(TargetArgs),
     /// Run every check over a heap that is not our own, and scan its free memory for stale bytes
-    Verify(TargetArgs),
+    Verify(VerifyArgs),
+    /// A cache with the Redis protocol that lives through upgrades of itself
+    Serve(crate::server::ServeArgs),
+    /// Have a running `heirloom serve` hand over, clients and all, to its next program
+    Upgrade(crate::server::UpgradeArgs),
     /// Draw a heap that is not our own, page by page, as SVG
     Map(MapArgs),
     /// Set aside a heap that no program owns, so that the next program starts cold
@@ -88,6 +92,16 @@ pub(crate) struct TargetArgs {
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    /// Trace all that the roots reach, and report what is allocated and not reached, by cache and likely type
+    #[arg(long)]
+    pub(crate) leaks: bool,
 }
 
 #[derive(Args, Clone, Debug)]

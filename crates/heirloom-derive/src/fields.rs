@@ -53,7 +53,10 @@ fn rules(ty: &syn::Type, attributes: &Field) -> TokenStream {
     let default = match &attributes.default {
         None if !secret => quote!(::core::option::Option::None),
         None | Some(Default::OfType) => {
-            quote_spanned!(ty.span()=> ::core::option::Option::Some(::heirloom::heritable::write_default::<#ty>))
+            quote_spanned!(ty.span()=> ::core::option::Option::Some((
+                ::heirloom::heritable::write_default::<#ty>,
+                ::heirloom::heritable::drop_value::<#ty>,
+            )))
         }
         Some(Default::Value(value)) => quote! {
             ::core::option::Option::Some({
@@ -62,7 +65,7 @@ fn rules(ty: &syn::Type, attributes: &Field) -> TokenStream {
                     // SAFETY: whoever calls a default has made room for a value of the field's type.
                     unsafe { ::core::ptr::write(at.cast::<#ty>(), value) }
                 };
-                write
+                (write, ::heirloom::heritable::drop_value::<#ty>)
             })
         },
     };

@@ -13,8 +13,8 @@ pub(crate) fn rules(lineage: &Lineage) -> TokenStream {
     if removed.is_empty() && from.is_empty() && back_to.is_empty() && !rollback {
         return quote!(::heirloom::heritable::TypeRules::NONE);
     }
-    let from = from.iter().map(|other| relative(other, &quote!(#other, Self)));
-    let back_to = back_to.iter().map(|other| relative(other, &quote!(Self, #other)));
+    let from = from.iter().map(|other| relative(other, &quote!(#other, Self), &quote!(Self)));
+    let back_to = back_to.iter().map(|other| relative(other, &quote!(Self, #other), &quote!(#other)));
     quote! {
         &::heirloom::heritable::TypeRules {
             removed: &[#(#removed),*],
@@ -25,12 +25,13 @@ pub(crate) fn rules(lineage: &Lineage) -> TokenStream {
     }
 }
 
-fn relative(other: &Type, way: &TokenStream) -> TokenStream {
+fn relative(other: &Type, way: &TokenStream, made: &TokenStream) -> TokenStream {
     quote_spanned! {other.span()=>
         ::heirloom::heritable::Lineage {
             ty: <#other as ::heirloom::Heritable>::TYPE,
             convert: ::heirloom::heritable::convert::<#way>,
-            drop: ::heirloom::heritable::drop_value::<#other>,
+            drop_made: ::heirloom::heritable::drop_value::<#made>,
+            drop_other: ::heirloom::heritable::drop_value::<#other>,
         }
     }
 }

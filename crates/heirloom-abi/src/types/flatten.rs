@@ -37,6 +37,18 @@ pub const fn flatten<const N: usize>(ty: &TypeDesc) -> [u8; N] {
     bytes
 }
 
+/// As [`flatten`], for a type that is known only when the program runs.
+///
+/// # Panics
+///
+/// As [`flatten`].
+pub fn flatten_into(ty: &TypeDesc, bytes: &mut [u8]) {
+    let len = bytes.len();
+    let mut out = Out { bytes, counts: false, ..Out::counting() };
+    out.form(ty);
+    assert!(out.at == len, "flatten_into: the length is not flat_len of the type");
+}
+
 /// Counts the bytes of the form of `ty` with its rules.
 ///
 /// # Panics
@@ -238,8 +250,8 @@ impl Out<'_> {
     const fn field_rules(&mut self, field: &FieldDesc) {
         let flags = if field.rules.default.is_some() { HAS_DEFAULT } else { 0 };
         self.put(&[flags | if field.rules.secret { SECRET } else { 0 }]);
-        if let Some(default) = field.rules.default {
-            self.hook(Hook::Default(default));
+        if let Some((write, drop)) = field.rules.default {
+            self.hook(Hook::Default(write, drop));
         }
         self.names(field.rules.was);
     }
@@ -258,8 +270,9 @@ impl Out<'_> {
         self.put(&[relatives.len() as u8]);
         let mut i = 0;
         while i < relatives.len() {
-            self.hook(Hook::Convert(relatives[i].convert, relatives[i].drop));
-            self.node(relatives[i].ty, depth + 1, within);
+            let Lineage { ty, convert, drop_made, drop_other } = relatives[i];
+            self.hook(Hook::Convert { convert, drop_made, drop_other });
+            self.node(ty, depth + 1, within);
             i += 1;
         }
     }

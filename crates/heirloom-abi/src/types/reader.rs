@@ -416,6 +416,14 @@ impl<'a> Iterator for Names<'a> {
     }
 }
 
+impl Fields<'_> {
+    /// No fields: those of a variant that has none.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { cursor: Cursor::NONE, left: 0 }
+    }
+}
+
 impl Names<'_> {
     pub(super) const NONE: Self = Self { cursor: Cursor::NONE, left: 0 };
 }

@@ -40,7 +40,7 @@ pub struct FieldRules {
     /// Names that it had before.
     pub was: &'static [&'static str],
     /// Makes a value where an ancestor has none.
-    pub default: Option<DefaultFn>,
+    pub default: Option<(DefaultFn, DropFn)>,
     /// It does not survive a hand-over: its default does.
     pub secret: bool,
 }
@@ -65,17 +65,26 @@ pub struct Lineage {
     pub ty: &'static super::TypeDesc,
     /// The way: from it, or to it.
     pub convert: ConvertFn,
-    /// Drops a value of it.
-    pub drop: DropFn,
+    /// Drops a value that was made.
+    pub drop_made: DropFn,
+    /// Drops a value of the other type.
+    pub drop_other: DropFn,
 }
 
 /// Code that a form with rules refers to by its number.
 #[derive(Clone, Copy, Debug)]
 pub enum Hook {
-    /// Writes a default.
-    Default(DefaultFn),
-    /// Converts, and drops the other type.
-    Convert(ConvertFn, DropFn),
+    /// Writes a default; drops one.
+    Default(DefaultFn, DropFn),
+    /// Converts.
+    Convert {
+        /// Makes the one from the other.
+        convert: ConvertFn,
+        /// Drops what was made.
+        drop_made: DropFn,
+        /// Drops a value of the type that is not the one which declares the way.
+        drop_other: DropFn,
+    },
 }
 
 impl FieldRules {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use heirloom::foreign::{ForeignError, Image};
 
-use crate::args::{ClearArgs, MapArgs, TargetArgs};
+use crate::args::{ClearArgs, MapArgs, TargetArgs, VerifyArgs};
 use crate::output::print_line;
 use crate::{EXIT_BROKEN, EXIT_USAGE};
 
@@ -22,8 +22,9 @@ pub(crate) fn inspect(args: &TargetArgs) -> ExitCode {
 }
 
 /// Runs `heirloom verify`.
-pub(crate) fn verify(args: &TargetArgs) -> ExitCode {
-    open(args).and_then(|image| verify::run(args, &image)).unwrap_or_else(|error| refuse(args, &error))
+pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
+    let run = open(&args.target).and_then(|image| verify::run(args, &image));
+    run.unwrap_or_else(|error| refuse(&args.target, &error))
 }
 
 /// Runs `heirloom map`.

@@ -14,18 +14,27 @@ use crate::sync::Ordering::*;
 
 const POOL_ID_WORD: usize = core::mem::offset_of!(PoolRecord, pool_id) / 8;
 
-/// The entry of `Pool::room` for runs that no order describes.
-const ANY_RUN: usize = 7;
+/// Hints of `Pool::room` for aligned runs, one for each order; as many follow for runs of any length, of which hint `n` is for
+/// those of `2^n` units and more, up to the next.
+const NR_ORDERS: usize = 7;
+pub(super) const NR_HINTS: usize = 2 * NR_ORDERS;
 
 impl<H: Host> Pool<H> {
     /// Takes `2^order` units, aligned to as many, from a block with room: the entry and the first unit.
     pub(super) fn take_units(&self, order: u32) -> Option<(usize, u32)> {
-        self.take_run(order as usize, |free| aligned_run(free, order), 1 << order)
+        let find = |free| aligned_run(free, order);
+        self.take_run(order as usize, find, find, 1 << order)
     }
 
     /// Takes `units` adjacent units from a block with room: the entry and the first unit.
     pub(super) fn take_any_units(&self, units: u32) -> Option<(usize, u32)> {
-        self.take_run(ANY_RUN, |free| any_run(free, units), units)
+        let least = units.max(1).ilog2();
+        self.take_run(
+            NR_ORDERS + least as usize,
+            |free| any_run(free, units),
+            |free| any_run(free, 1 << least),
+            units,
+        )
     }
 
     /// Zeroes those of the units, in which nothing is, that may hold old bytes.
@@ -45,27 +54,40 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    fn take_run(&self, hint: usize, find: impl Fn(u64) -> Option<u32>, units: u32) -> Option<(usize, u32)> {
+    /// Takes what `find` finds in the first block where it does. Blocks in which `find_least` finds nothing are passed over from
+    /// now on by whoever comes with the same `hint`, as no other request with it can be served there.
+    fn take_run(
+        &self,
+        hint: usize,
+        find: impl Fn(u64) -> Option<u32>,
+        find_least: impl Fn(u64) -> Option<u32>,
+        units: u32,
+    ) -> Option<(usize, u32)> {
         let _guard = self.lock();
         let nr = self.nr_blocks();
-        // Any run is as good as none for another length, so that search starts at the first block.
-        let from = if hint == ANY_RUN { 0 } else { self.room[hint].load(Relaxed) as usize };
+        let from = self.room[hint].load(Relaxed) as usize;
+        let mut is_first = true;
         for (index, block) in self.arena.blocks()[..nr].iter().enumerate().skip(from) {
             if block.kind.load(Relaxed) != BLOCK_KIND_SLABS {
                 continue;
             }
             let free = block.free_units.load(Relaxed);
-            if let Some(unit) = find(free) {
+            if free != 0 && is_first && find_least(free).is_some() {
+                self.room[hint].store(index as u32, Relaxed);
+                is_first = false;
+            }
+            if let Some(unit) = if free == 0 { None } else { find(free) } {
                 if free == self.geometry.usable_units() {
                     self.nr_empty.fetch_sub(1, Relaxed);
                 }
                 self.mend_head(index);
                 block.free_units.store(free & !span(unit, units), Relaxed);
-                self.room[hint].store(index as u32, Relaxed);
                 return Some((index, unit));
             }
         }
-        self.room[hint].store(nr as u32, Relaxed);
+        if is_first {
+            self.room[hint].store(nr as u32, Relaxed);
+        }
         None
     }
 

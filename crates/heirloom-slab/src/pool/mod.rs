@@ -27,6 +27,7 @@ mod slabs;
 pub use format::{Config, FormatError, Scrub};
 pub use large::Contents;
 pub use lookup::Found;
+pub use recover::Recovered;
 pub use restore::RestoreError;
 
 use core::ptr::NonNull;
@@ -61,8 +62,8 @@ pub struct Pool<H: Host> {
     nr_classes: usize,
     /// Taken for the block table, units of blocks, CPU slots and new caches.
     pub(crate) lock: AtomicU32,
-    /// For each order (the last: any run), entries below this have no room.
-    pub(crate) room: [AtomicU32; 8],
+    /// For each kind of run, entries below this have no room (see `blocks`).
+    pub(crate) room: [AtomicU32; blocks::NR_HINTS],
     /// Blocks without any slab or object.
     pub(crate) nr_empty: AtomicU32,
     /// How many of them are kept, beside one.

@@ -88,6 +88,28 @@ impl BlockHost {
         }
     }
 
+    /// After another process has used the heap, and is dead: has the blocks that the pool's table names, and no others.
+    pub(crate) fn know_again(&self, map: PreservedMap, blocks: impl Iterator<Item = (u64, u32)>) {
+        {
+            let mut state = self.state();
+            state.map = map;
+            state.taken.fill(0);
+            state.lowest = 0;
+            for (offset, run) in blocks {
+                let Some(index) = self.index_of(offset) else { continue };
+                for index in index..(index + u64::from(run)).min(state.nr_blocks) {
+                    state.set(index, true);
+                }
+            }
+        }
+        self.drop_unknown_blocks();
+    }
+
+    /// The map's root page.
+    pub(crate) fn map_root(&self) -> u64 {
+        self.state().map.root()
+    }
+
     /// Lets pages of up to `bytes` of free blocks stay; those beyond go to the system. None ever stay in a file with a name,
     /// whose file system is shared with others. A file that is handed over holds what the pool has, and nothing else: call
     /// this with 0 first.

@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 use heirloom_abi::types::{TypeDesc, first_difference, flat_len, flatten};
 
 use super::String;
-use crate::{ByteString, Heritable, Vec};
 use crate::alloc::{fail_after, never_fail};
+use crate::{ByteString, Heritable, Vec};
 
 #[test]
 fn text_grows_and_shrinks_by_whole_characters() {

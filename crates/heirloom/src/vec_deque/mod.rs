@@ -283,7 +283,10 @@ impl<T> VecDeque<T> {
     /// # Errors
     ///
     /// Where it could be inserted, if there is none.
-    pub fn binary_search_by(&self, mut compare: impl FnMut(&T) -> std::cmp::Ordering) -> Result<usize, usize> {
+    pub fn binary_search_by(
+        &self,
+        mut compare: impl FnMut(&T) -> std::cmp::Ordering,
+    ) -> Result<usize, usize> {
         let (front, back) = self.as_slices();
         match back.first().map(&mut compare) {
             Some(std::cmp::Ordering::Equal) => Ok(front.len()),

@@ -115,7 +115,11 @@ fn run<T: Clone + PartialEq + Debug>(ops: &[Op], make: impl Fn(u8) -> T, odd: im
                 assert_eq!(mine.len(), other.len());
             }
             Op::Reserve(more, exact) => {
-                if exact { ours.reserve_exact(more.into()) } else { ours.reserve(more.into()) }
+                if exact {
+                    ours.reserve_exact(more.into())
+                } else {
+                    ours.reserve(more.into())
+                }
                 assert!(ours.capacity() >= len + usize::from(more));
             }
             Op::ShrinkToFit => ours.shrink_to_fit(),
@@ -234,9 +238,7 @@ fn panics_lose_nothing_and_drop_nothing_twice() {
     let live = Live::default();
     let mut deque: VecDeque<Counted> = (0..10).map(|id| Counted::new(id, &live)).collect();
     deque.rotate_left(4);
-    assert!(panics(
-        || deque.retain(|value| if value.id == 8 { panic!("bang") } else { value.id % 2 == 0 })
-    ));
+    assert!(panics(|| deque.retain(|value| if value.id == 8 { panic!("bang") } else { value.id % 2 == 0 })));
     assert_eq!(deque.len(), 10);
     let _forgotten = ManuallyDrop::new(deque.drain(3..5));
     assert_eq!(deque.len(), 3);
