@@ -177,7 +177,7 @@ pub(crate) struct LabArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) churn: u32,
 
-    /// The guard pool serves each N-th object; 0: none
+    /// The guard pool serves each N-th object, N being 2 or more; 0: none
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) guard_every: u32,
 
