@@ -39,7 +39,8 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
     // One at a time: whether there is a heap already is asked before anything is written.
     static OPENING: Mutex<()> = Mutex::new(());
     let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let heap = find_or_create(name, options)?;
+    let mut heap = find_or_create(name, options)?;
+    heap.look_after();
     // It is ours now, acknowledged and all: threads that wait for it may come in.
     heap.hall.reopen();
     Ok(heap)
@@ -55,8 +56,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
             }
             Ok(Some(Found::Left { heap, luggage })) => {
                 take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
-                    heap.poisoned = heap.remedy_poison();
-                    heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
+                    heap.was_left = true;
                     heap
                 })
             }
@@ -481,6 +481,7 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
+        was_left: false,
         poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),
