@@ -4,6 +4,9 @@
 //! cut short, gives an error and never a fault.
 
 pub mod trace;
+mod pieces;
+
+pub use pieces::{Piece, PieceKind};
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};

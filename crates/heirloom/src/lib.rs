@@ -23,6 +23,7 @@ mod heap;
 pub mod heritable;
 pub mod interner;
 pub mod note;
+pub mod places;
 pub mod rc;
 pub mod root;
 pub mod shared;
@@ -43,14 +44,15 @@ pub use btree_set::BTreeSet;
 pub use byte_string::ByteString;
 #[cfg(feature = "points")]
 pub use channel::points;
-pub use channel::{Channel, HandOverError, IncomingError, Luggage, LuggageError, Step};
+pub use channel::{Channel, HandOverError, IncomingError, Listener, Luggage, LuggageError, Refusal, Step};
 pub use command::{Command, CommandError};
+pub use evolve::{CandidateReport, Migrate, RootReport, RootWay};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
 pub use heap::{
-    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed,
-    Remedy, Scan, Scrub, Stats,
+    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed, Recovery,
+    Remedy, RootLeft, Scan, Scrub, Stats,
 };
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};

@@ -21,7 +21,7 @@ use std::ptr::NonNull;
 
 use heirloom_abi::types::{DropFn, Hook};
 
-use super::collection::{control_bytes, is_full};
+use super::collection::{control_bytes, is_full, text_block};
 use super::number;
 use super::plan::{Between, Case, Fill, Move, Node, NodeId, Plan, With};
 use crate::alloc::{self, AllocError};
@@ -72,7 +72,7 @@ pub enum ConvertError {
 }
 
 /// Carries out a plan.
-pub(super) struct Conversion<'a> {
+pub(crate) struct Conversion<'a> {
     plan: &'a Plan,
     hooks: &'a [Option<Hook>],
     made: Vec<Made>,
@@ -94,7 +94,7 @@ const DEEPEST: usize = 2000;
 const STRIDE: u64 = 16 * 1024;
 
 impl<'a> Conversion<'a> {
-    pub(super) fn new(plan: &'a Plan, hooks: &'a [Option<Hook>], progress: &'a mut dyn FnMut(u64)) -> Self {
+    pub(crate) fn new(plan: &'a Plan, hooks: &'a [Option<Hook>], progress: &'a mut dyn FnMut(u64)) -> Self {
         Self { plan, hooks, made: Vec::new(), nr: 0, depth: 0, progress }
     }
 
@@ -105,7 +105,7 @@ impl<'a> Conversion<'a> {
     /// - A value of the plan's old type lies at `from`, and nobody changes what it reaches.
     /// - `to` is valid for writing a value of its new type, and all zeroes.
     /// - The hooks are those of the form with rules from which the plan was made.
-    pub(super) unsafe fn run(mut self, from: *const u8, to: *mut u8) -> Result<u64, ConvertError> {
+    pub(crate) unsafe fn run(mut self, from: *const u8, to: *mut u8) -> Result<u64, ConvertError> {
         // SAFETY: passed on.
         let done = unsafe { self.node(self.plan.root, from, to) };
         if done.is_err() {
@@ -170,6 +170,16 @@ impl<'a> Conversion<'a> {
                     for nr in 0..*len {
                         self.node(*elem, from.add(nr * stride), to.add(nr * wanted))?;
                     }
+                }
+                Node::Text => {
+                    let mut text = from.cast::<[u64; 3]>().read();
+                    if let Some(layout) = text_block(text) {
+                        let block = self.block(layout)?;
+                        let start = std::ptr::with_exposed_provenance::<u8>(text[0] as usize);
+                        block.copy_from_nonoverlapping(start, (text[1] as usize).min(layout.size()));
+                        text[0] = block.expose_provenance() as u64;
+                    }
+                    to.cast::<[u64; 3]>().write(text);
                 }
                 Node::Sequence { from: stride, to: wanted, elem } => {
                     let [start, _capacity, len] = from.cast::<[u64; 3]>().read();

@@ -20,7 +20,7 @@ use heirloom_abi::types::{
     ARRAY, Cases, FieldView, Fields, History, Relatives, Shape, TUPLE, TypeView, Variants, first_change,
 };
 
-use super::collection::{self, Buckets, Collection, Element};
+use super::collection::{self, Buckets, Collection};
 use super::number::Number;
 
 /// Which of the two descriptions carries the rules.
@@ -81,6 +81,7 @@ pub(super) enum Node {
         to: usize,
         elem: NodeId,
     },
+    Text,
     Sequence {
         from: Stride,
         to: Stride,
@@ -648,18 +649,11 @@ impl Planner {
         };
         let part = |name: &str| format!("{of}.{name}: ");
         Ok(match (from, to) {
-            (Collection::Sequence(Element::Text), Collection::Sequence(Element::Text)) => {
-                let elem = self.push(Node::Copy(1), true, true).node;
-                let stride = Stride { bytes: 1, align: 1 };
-                self.push(Node::Sequence { from: stride, to: stride, elem }, true, false)
-            }
-            (Collection::Sequence(from), Collection::Sequence(to)) => {
-                let (Element::Of(old), Element::Of(new)) = (from, to) else {
-                    return self.other_type(old, new);
-                };
+            (Collection::Text, Collection::Text) => self.push(Node::Text, true, false),
+            (Collection::Sequence(old), Collection::Sequence(new)) => {
                 let elem = self.within(part("value"), |planner| planner.step(&old, &new))?;
-                let stride = |of: Element<'_>| Stride { bytes: of.stride(), align: of.align() };
-                let node = Node::Sequence { from: stride(from), to: stride(to), elem: elem.node };
+                let stride = |of: &TypeView<'_>| Stride { bytes: of.size as usize, align: of.align as usize };
+                let node = Node::Sequence { from: stride(&old), to: stride(&new), elem: elem.node };
                 self.push(node, elem.stays, false)
             }
             (Collection::Owned(old), Collection::Owned(new)) => {
@@ -798,9 +792,10 @@ fn write_empty(ty: &TypeView<'_>, at: usize, bytes: &mut Vec<(usize, Vec<u8>)>) 
         }
         Shape::Collection { format_version, args } => {
             match collection::parts(ty.name, format_version, args) {
+                Some(Collection::Text) => true,
                 Some(Collection::Sequence(of)) => {
                     // No block: the start is no address, but aligned like one.
-                    bytes.push((at, (of.align() as u64).to_le_bytes().to_vec()));
+                    bytes.push((at, of.align.to_le_bytes().to_vec()));
                     true
                 }
                 Some(Collection::Map(..)) => {

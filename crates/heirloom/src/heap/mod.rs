@@ -25,10 +25,12 @@ mod hand_over;
 mod host;
 mod layout;
 mod map_pages;
+pub(crate) mod migrate;
 mod open;
 mod options;
 mod poison;
 mod reclaim;
+mod recovery;
 pub(crate) mod roots;
 mod spares;
 mod stats;
@@ -50,6 +52,7 @@ pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
 pub use poison::{Changing, OnPoison, Poisoned, Remedy};
 pub use reclaim::Reclaimed;
+pub use recovery::{Recovery, RootLeft};
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
@@ -74,6 +77,8 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// What was found, if its owner had died.
+    recovery: Option<std::boxed::Box<Recovery>>,
     /// True where nobody had it open.
     was_left: bool,
     /// What became of poisoned roots.
@@ -91,6 +96,8 @@ pub struct Heap {
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
+    /// What the hand-over that is under way does with types.
+    passage: Mutex<migrate::Passage>,
 }
 
 /// Why the door was not closed.
@@ -202,6 +209,11 @@ impl Heap {
     /// Where the heap came from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// What was found when the heap was taken over from an owner that had died, root by root; `None` where it came in order.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_deref()
     }
 
     /// By which channel it came; `None` where it is new.
@@ -346,6 +358,9 @@ impl Drop for Heap {
         let now = crate::sys::clock_monotonic_ns();
         match self.close_door(self.options.door_timeout) {
             Ok(_closing) => {
+                if let Err(error) = self.withhold_secrets() {
+                    eprintln!("heirloom: secrets stay in the heap as it closes: {error}");
+                }
                 let seal = self.options.seal.unwrap_or(self.options.file.is_some());
                 // A header that cannot be written leaves `Running`: the next owner recovers.
                 let _ = self.close_up(seal, now);
