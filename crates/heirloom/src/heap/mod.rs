@@ -82,6 +82,8 @@ pub struct Heap {
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
     /// What was found, if its owner had died.
     recovery: Option<std::boxed::Box<Recovery>>,
+    /// True where nobody had it open.
+    was_left: bool,
     /// What became of poisoned roots.
     poisoned: Vec<Poisoned>,
     /// How it came.
@@ -250,6 +252,14 @@ impl Heap {
     /// come from a file that nobody had open.
     pub fn reclaimed(&self) -> Option<&Reclaimed> {
         self.reclaimed.as_ref()
+    }
+
+    /// Does what the options say about poisoned roots, and about leaks where nobody had the heap open. The door has not been opened yet.
+    fn look_after(&mut self) {
+        self.poisoned = self.remedy_poison();
+        if self.options.reclaim_leaks && self.was_left {
+            self.reclaimed = Some(self.reclaim_leaks());
+        }
     }
 
     /// Figures of the heap and of the hand-over that brought it.
