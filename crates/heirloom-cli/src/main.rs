@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Check(args)) => foreign::check(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
     }
 }

@@ -3,6 +3,8 @@
 //! Everything is copied out with `pread` before it is judged, so a heap that changes meanwhile, or a file that is
 //! cut short, gives an error and never a fault.
 
+mod candidate;
+
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -48,6 +50,9 @@ pub enum ForeignError {
     /// The roots are not readable.
     #[error("roots: {0}")]
     Roots(#[from] RootError),
+    /// The program that was asked about.
+    #[error(transparent)]
+    Candidate(#[from] crate::note::CandidateError),
     /// A program owns it.
     #[error(transparent)]
     Backing(#[from] BackingError),
