@@ -133,6 +133,8 @@ mod system;
 
 #[cfg(test)]
 pub(crate) use limit::{fail_after, never_fail};
+#[cfg(test)]
+pub(crate) use system::recorded;
 
 #[cfg(test)]
 mod limit {

@@ -29,6 +29,8 @@ impl<H: Host> Pool<H> {
             }
             // Nobody had it yet, and no checksum covers it: what stands there is not to be trusted.
             cpu.reset(self.nr_caches());
+            cpu.slot.inside.store(0, Relaxed);
+            cpu.slot.diary.store(0, Relaxed);
         }
         self.open_magazines(cpu);
         for cache in cpu.caches.iter().take(self.nr_caches()) {

@@ -7,12 +7,15 @@
 
 #![expect(unsafe_code, reason = "owns the block that its pointer names")]
 
+mod slice;
 mod traits;
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
+
+pub use slice::{BoxSlice, BoxStr, SLICE_FORMAT_VERSION, STR_FORMAT_VERSION};
 
 use crate::alloc::{self, AllocError};
 use crate::heritable::{Heritable, TypeDesc, ZeroNiche};

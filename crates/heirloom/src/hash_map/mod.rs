@@ -29,8 +29,8 @@ mod group;
 mod heritable;
 mod iter;
 mod rehash;
-mod seed;
-mod table;
+pub(crate) mod seed;
+pub(crate) mod table;
 mod traits;
 
 use std::borrow::Borrow;

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::atomic::Ordering::*;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +12,9 @@ use super::migrate::{self, Passage};
 use super::{Heap, HeapError, Shut, open, roots, spares};
 use crate::backing::Backing;
 use crate::channel::exec::Exec;
+use crate::channel::socket::AtSocket;
 use crate::channel::spawn::Spawn;
-use crate::channel::{Channel, ChannelOptions, HandOverError, Incumbent, Luggage, Way};
+use crate::channel::{Channel, ChannelOptions, HandOverError, Incumbent, Listener, Luggage, Way};
 use crate::command::Command;
 use crate::evolve::{CandidateReport, RootWay};
 use crate::{note, sys};
@@ -43,6 +45,12 @@ impl Heap {
     /// and [`HandOver::go`].
     pub fn hand_over_to(&self, command: Command) -> HandOver<'_> {
         self.prepare(To::Command(command))
+    }
+
+    /// Prepares a hand-over to the first program that asks for the heap at `listener` and fits: [`HandOver::go`] waits for it. Whoever
+    /// does not fit is refused, and the wait goes on.
+    pub fn hand_over_at<'a>(&'a self, listener: &'a Listener) -> HandOver<'a> {
+        self.hand_over_by(std::boxed::Box::new(AtSocket(listener)))
     }
 
     /// Prepares a hand-over by a way that starts no command.
@@ -77,25 +85,24 @@ impl Heap {
     /// [`HandOverError::Unfit`] where the candidate does not read this heap's format, or nothing is known of it;
     /// [`HandOverError::Command`].
     pub fn check_candidate(&self, command: &Command) -> Result<CandidateReport, HandOverError> {
-        Ok(self.ask(command)?.0)
+        Ok(self.ask(&command.resolve()?)?.0)
     }
 
-    fn ask(&self, command: &Command) -> Result<(CandidateReport, Passage), HandOverError> {
-        let program = command.resolve()?;
-        let unfit = |reason: String| HandOverError::Unfit { program: program.clone(), reason };
-        let candidate = note::read_candidate(&program).map_err(|error| unfit(error.to_string()))?;
+    fn ask(&self, program: &Path) -> Result<(CandidateReport, Passage), HandOverError> {
+        let unfit = |reason: String| HandOverError::Unfit { program: program.to_owned(), reason };
+        let candidate = note::read_candidate(program).map_err(|error| unfit(error.to_string()))?;
         self.plan_passage(&candidate).map_err(|error| unfit(error.to_string()))
     }
 
     /// Asks a candidate, and prepares what it needs; an error where it cannot take a root.
-    fn prepare_passage(&self, command: &Command) -> Result<CandidateReport, HandOverError> {
-        let (report, passage) = self.ask(command)?;
+    fn prepare_passage(&self, program: &Path) -> Result<CandidateReport, HandOverError> {
+        let (report, passage) = self.ask(program)?;
         let refused = report.roots.iter().find_map(|root| match &root.way {
             RootWay::Refused { reason } => Some(reason.clone()),
             _ => None,
         });
         if let Some(reason) = refused {
-            return Err(HandOverError::Unfit { program: command.resolve()?, reason });
+            return Err(HandOverError::Unfit { program: program.to_owned(), reason });
         }
         self.set_passage(passage);
         Ok(report)
@@ -197,6 +204,12 @@ impl<'a> HandOver<'a> {
         self
     }
 
+    /// How long to wait until somebody asks at a listener; the default is for ever.
+    pub fn ask_timeout(mut self, timeout: Duration) -> Self {
+        self.options.ask = Some(timeout);
+        self
+    }
+
     /// Hands over, and ends this process with exit status 0, without running destructors. Returns only if it was called off: then
     /// all is as before, the program's descriptors too.
     ///
@@ -228,7 +241,7 @@ impl<'a> HandOver<'a> {
         heap.set_passage(Passage::default());
         let mut options = options;
         if let To::Command(command) = &to {
-            let report = heap.prepare_passage(command)?;
+            let report = heap.prepare_passage(&command.resolve()?)?;
             options.ack += migrate::patience(&report);
         }
         // Before anybody waits: it takes its time, and what is freed from now on goes at once.
@@ -248,6 +261,10 @@ struct Leaving<'a> {
 }
 
 impl Incumbent for Leaving<'_> {
+    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
+        self.heap.prepare_passage(program).map(drop)
+    }
+
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {
         let mut luggage = Luggage::default();
         if let Some(at_rest) = self.at_rest.take() {

@@ -26,6 +26,8 @@ mod map_pages;
 pub(crate) mod migrate;
 mod open;
 mod options;
+mod reclaim;
+mod recovery;
 pub(crate) mod roots;
 mod spares;
 mod stats;
@@ -45,6 +47,8 @@ use heirloom_slab::{FormatError, RestoreError};
 pub use door::Inside;
 pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
+pub use reclaim::Reclaimed;
+pub use recovery::{Recovery, RootLeft};
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
@@ -71,12 +75,16 @@ pub struct Heap {
     migration_us: AtomicU64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// What was found, if its owner had died.
+    recovery: Option<std::boxed::Box<Recovery>>,
     /// How it came.
     channel: Option<Channel>,
     /// Stores that have a descriptor of it.
     kept: Vec<std::boxed::Box<dyn Kept>>,
     /// Descriptors that came with it and were not asked for yet.
     luggage: Mutex<BTreeMap<std::string::String, OwnedFd>>,
+    /// What became of leaks, where the options asked.
+    reclaimed: Option<Reclaimed>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
     closing: Mutex<bool>,
     /// CPU slots that were in use when the heap was frozen.
@@ -189,6 +197,11 @@ impl Heap {
         self.origin
     }
 
+    /// What was found when the heap was taken over from an owner that had died, root by root; `None` where it came in order.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_deref()
+    }
+
     /// By which channel it came; `None` where it is new.
     pub fn channel(&self) -> Option<Channel> {
         self.channel
@@ -215,6 +228,12 @@ impl Heap {
         self.set_aside.as_ref().map(|(path, reason)| (path.as_path(), reason.as_str()))
     }
 
+    /// What became of objects that no root reaches; `None` where [`Options::reclaim_leaks`] did not ask, or the heap did not
+    /// come from a file that nobody had open.
+    pub fn reclaimed(&self) -> Option<&Reclaimed> {
+        self.reclaimed.as_ref()
+    }
+
     /// Figures of the heap and of the hand-over that brought it.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -231,6 +250,8 @@ impl Heap {
             huge_pages: self.backing.wants_huge_pages() && crate::sys::offers_huge_pages(),
             on_disk: self.backing.notes().not_in_memory,
             faults: self.hall.pool().host().nr_faults(),
+            reclaimed_objects: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.objects),
+            reclaimed_bytes: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.bytes),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Opening a heap: every source that [`channel::sources`] lists is asked, in that order, and if none has a heap a new one is made.
 //!
 //! 1. A predecessor that hands its heap over to this process (the environment says so).
-//! 2. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
-//! 3. A new heap.
+//! 2. A running owner at the socket that the options name.
+//! 3. A keeper, if the options want one.
+//! 4. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
+//! 5. A new heap.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
 //! (the header says `Running` with the next generation) comes after the pool was taken over, so that a successor killed
@@ -23,7 +25,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
 use crate::channel::{
     self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
@@ -47,7 +49,7 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
 }
 
 fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    let sources = channel::sources(&options);
+    let sources = channel::sources(name, &options);
     for source in &sources {
         let found = match source.find(name) {
             Ok(None) => continue,
@@ -55,7 +57,10 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
                 return Ok(inherit(incoming, options)?.kept_by(name, &sources));
             }
             Ok(Some(Found::Left { heap, luggage })) => {
-                take_over(heap, source.channel(), luggage, options.clone())
+                take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
+                    heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
+                    heap
+                })
             }
             Err(error @ SourceError::Incoming(_)) => return Err(error.into()),
             Err(error) => Err(error.into()),
@@ -238,7 +243,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     point(Point::SuccessorMapped);
     let way = Came { channel: incoming.channel(), helper: incoming.helper() };
     let freeze = incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
-    backing.look_at_len()?;
+    backing.learn_len();
     match freeze {
         Freeze::Done => {
             let start = sys::clock_monotonic_ns();
@@ -385,11 +390,15 @@ fn recover(
     let header = backing.read_header()?;
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
+    let left = recovery::look(&backing, &header)?;
     // SAFETY: as for `restore`, and the owner is dead: we hold the lock that it held for life.
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
-    finish(pool, backing, layout, options, origin, via(header.state, way), start)
+    let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
+    let took = Duration::from_micros(heap.restore_us);
+    heap.recovery = Some(std::boxed::Box::new(left.with(&found, took)));
+    Ok(heap)
 }
 
 fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, BlockHost), HeapError> {
@@ -489,9 +498,11 @@ fn open(
         restore_us,
         migration_us: AtomicU64::new(0),
         set_aside: None,
+        recovery: None,
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),
         luggage: Mutex::default(),
+        reclaimed: None,
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),

@@ -19,11 +19,15 @@ pub struct Options {
     pub(crate) spare_memory: u64,
     pub(crate) scrub: Scrub,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) keeper: bool,
+    pub(crate) ask: Option<PathBuf>,
+    pub(crate) trusted_users: Vec<u32>,
     pub(crate) door_timeout: Duration,
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
     pub(crate) migrate: Migrate,
     pub(crate) migrate_progress: Option<Listener>,
+    pub(crate) reclaim_leaks: bool,
 }
 
 impl Default for Options {
@@ -36,11 +40,15 @@ impl Default for Options {
             spare_memory: 256 << 20,
             scrub: Scrub::OnFree,
             file: None,
+            keeper: false,
+            ask: None,
+            trusted_users: Vec::new(),
             door_timeout: Duration::from_secs(10),
             seal: None,
             cold_start: false,
             migrate: Migrate::AtOpen,
             migrate_progress: None,
+            reclaim_leaks: false,
         }
     }
 }
@@ -102,6 +110,29 @@ impl Options {
         self
     }
 
+    /// Whether a keeper holds the heap, so that it outlives a crash of this program (`kill -9`, out of memory, an abort) without a
+    /// file; the default is no. A keeper is a process of about 2 MiB that goes when the heap is closed in order; it is this program's file,
+    /// started again. The next start of the program finds the heap by its name, if it is the same user's.
+    ///
+    /// It has no effect on what a service manager does: systemd ends every process of a service.
+    pub fn keeper(mut self, wanted: bool) -> Self {
+        self.keeper = wanted;
+        self
+    }
+
+    /// Asks a running owner for the heap, over the Unix socket at this path on which it listens ([`crate::Listener`]). Where nobody
+    /// listens there, the next place is looked at.
+    pub fn ask(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ask = Some(path.into());
+        self
+    }
+
+    /// Lets a program of this user give its heap to this one over a socket. This program's own user and root are always trusted.
+    pub fn trust_user(mut self, uid: u32) -> Self {
+        self.trusted_users.push(uid);
+        self
+    }
+
     /// How long a hand-over waits for threads that are inside the heap; the default is 10 s.
     pub fn door_timeout(mut self, timeout: Duration) -> Self {
         self.door_timeout = timeout;
@@ -138,6 +169,17 @@ impl Options {
     /// that another program owns is not touched. The default is to refuse.
     pub fn cold_start(mut self, allowed: bool) -> Self {
         self.cold_start = allowed;
+        self
+    }
+
+    /// Whether to give back what is allocated and reachable from no root, when the heap is opened from a file: after a crash, what threads
+    /// had in their hands, and whatever was forgotten before. It costs a walk over all objects, so a hand-over between living
+    /// processes never does it; the default is no. [`crate::Heap::reclaimed`] tells what came of it.
+    ///
+    /// Nothing is dropped, memory is given back. It is not for a program that keeps addresses of its own allocations
+    /// ([`crate::alloc`]) in integers: no type says that they are in use.
+    pub fn reclaim_leaks(mut self, wanted: bool) -> Self {
+        self.reclaim_leaks = wanted;
         self
     }
 }

@@ -266,6 +266,11 @@ pub(super) fn forget_all(instance: u64) {
     }
 }
 
+/// The rows of this heap's record.
+pub(super) fn rows_of(backing: &Backing, region: Region) -> Result<Vec<RootRow>, RootError> {
+    rows(&copy_of(backing, region)?)
+}
+
 /// The rows of a foreign record.
 pub(crate) fn rows(record: &[u8]) -> Result<Vec<RootRow>, RootError> {
     let row = |root: roots::Root<'_>| {
@@ -409,7 +414,7 @@ fn table() -> MutexGuard<'static, Option<Table>> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
+pub(super) fn copy_of(backing: &Backing, region: Region) -> Result<Vec<u8>, RootError> {
     let len = record_bytes(region)?;
     let mut copy = vec![0; len];
     // What no root refers to stays zero: nobody reads it, and most of a record is that.

@@ -47,6 +47,10 @@ pub struct Stats {
     pub on_disk: bool,
     /// Frees that named no slot or a free one, and damaged slab records, seen so far.
     pub faults: u64,
+    /// Objects that no root reached and that were given back when the heap was opened; see [`crate::Heap::reclaimed`].
+    pub reclaimed_objects: u64,
+    /// Bytes of their slots.
+    pub reclaimed_bytes: u64,
 }
 
 /// What a walk over every block found.

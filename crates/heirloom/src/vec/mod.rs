@@ -25,6 +25,7 @@ pub use drain::Drain;
 pub use into_iter::IntoIter;
 
 use crate::alloc::AllocError;
+use crate::boxed::BoxSlice;
 use crate::heritable::{Heritable, TypeDesc};
 use crate::or_panic;
 use buffer::Buffer;
@@ -520,6 +521,17 @@ impl<T> Vec<T> {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never used again, so the buffer has one owner.
         (unsafe { ptr::read(&raw const this.buffer) }, this.len())
+    }
+}
+
+impl<T> Vec<T> {
+    /// Turns the vector into a slice that does not grow, which needs 8 bytes less and no room to spare.
+    ///
+    /// # Panics
+    ///
+    /// If the heap is too full for a move to a smaller block.
+    pub fn into_boxed_slice(self) -> BoxSlice<T> {
+        self.into()
     }
 }
 
