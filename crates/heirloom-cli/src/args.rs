@@ -29,6 +29,8 @@ pub(crate) enum Task {
     Inspect(TargetArgs),
     /// Run every check over a heap that is not our own, and scan its free memory for stale bytes
     Verify(VerifyArgs),
+    /// Say what a program would do with a heap, root by root, before it is given to it
+    Check(CheckArgs),
     /// A cache with the Redis protocol that lives through upgrades of itself
     Serve(crate::server::ServeArgs),
     /// Have a running `heirloom serve` hand over, clients and all, to its next program
@@ -124,6 +126,20 @@ pub(crate) struct TargetArgs {
     pub(crate) target: heirloom::foreign::Target,
 
     /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    /// The program that is to take over; its file is read, it is not run
+    pub(crate) binary: PathBuf,
+
+    /// A heap file, or pid:PID for the heap of a running program
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) heap: heirloom::foreign::Target,
+
+    /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -40,7 +40,7 @@ pub(crate) mod tree;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub struct Heap {
     freeze_us: u64,
     frozen_ns: u64,
     restore_us: u64,
+    /// How long objects took to become ones of this program's types.
+    migration_us: AtomicU64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
     /// What was found, if its owner had died.
@@ -269,6 +271,7 @@ impl Heap {
             channel: self.channel,
             freeze_us: self.freeze_us,
             restore_us: self.restore_us,
+            migration_us: self.migration_us.load(Relaxed),
             frozen_ns: self.frozen_ns,
             file_bytes: self.backing.len(),
             held_bytes: self.backing.held_bytes(),

@@ -14,7 +14,7 @@
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -509,6 +509,7 @@ fn open(
         freeze_us: state.freeze_us,
         frozen_ns: state.frozen_ns,
         restore_us,
+        migration_us: AtomicU64::new(0),
         set_aside: None,
         recovery: None,
         was_left: false,
