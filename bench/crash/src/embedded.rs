@@ -86,7 +86,8 @@ impl System for Embedded {
             if first == "lost" {
                 return Ok((at - began, expected));
             }
-            let (lost, _) = told.recv_timeout(PATIENCE).map_err(|_| "it ended as it looked at the records")?;
+            let (lost, _) =
+                told.recv_timeout(PATIENCE).map_err(|_| "it ended as it looked at the records")?;
             Ok((at - began, lost.parse().map_err(|_| "no number")?))
         })();
         let _ = child.kill();
@@ -96,7 +97,10 @@ impl System for Embedded {
 }
 
 fn compile_boost(dir: &Path) -> Result<PathBuf, String> {
-    let (source, program) = (dir.join("heirloom-crash-boost.cpp"), dir.join(format!("heirloom-crash-boost-{}", std::process::id())));
+    let (source, program) = (
+        dir.join("heirloom-crash-boost.cpp"),
+        dir.join(format!("heirloom-crash-boost-{}", std::process::id())),
+    );
     if !program.exists() {
         std::fs::write(&source, include_str!("boost.cpp")).map_err(|error| error.to_string())?;
         let compiled = Command::new("c++").args(["-O2", "-o"]).arg(&program).arg(&source).output();
@@ -173,7 +177,10 @@ impl Lmdb {
         let mut options = heed::EnvOpenOptions::new();
         options.map_size(2 << 30);
         // A commit does not wait for the disk that there is none of: a killed process has lost nothing by that.
-        #[expect(unsafe_code, reason = "promises that nobody else changes the file, and that the system does not crash")]
+        #[expect(
+            unsafe_code,
+            reason = "promises that nobody else changes the file, and that the system does not crash"
+        )]
         // SAFETY: the file lies in a directory of this run, and one process at a time opens it.
         let env = unsafe { options.flags(heed::EnvFlags::NO_SYNC).open(dir) }.expect("LMDB opens");
         let mut change = env.write_txn().expect("a transaction");

@@ -39,7 +39,12 @@ pub(crate) fn record(key: u64) -> [u8; RECORD] {
 pub(crate) trait System {
     fn name(&self) -> &'static str;
     /// Puts records from `from` on, for as long as `enough` says no, and dies; the number of records acknowledged in all.
-    fn load_and_die(&mut self, dir: &Path, from: u64, enough: &mut dyn FnMut(u64) -> bool) -> Result<u64, String>;
+    fn load_and_die(
+        &mut self,
+        dir: &Path,
+        from: u64,
+        enough: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<u64, String>;
     /// Starts again; how long until one of `expected` records was read, and how many of them are not there or not whole.
     fn start_and_check(&mut self, dir: &Path, expected: u64) -> Result<(Duration, u64), String>;
 }
@@ -63,7 +68,9 @@ fn main() {
     let mut systems: Vec<Box<dyn System>> = embedded::all();
     systems.extend(server::all());
     if !is_json {
-        println!("| system | kills | intact | acknowledged records lost, at most | time to the first read, median | worst |");
+        println!(
+            "| system | kills | intact | acknowledged records lost, at most | time to the first read, median | worst |"
+        );
         println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     }
     for mut system in systems {
@@ -140,7 +147,8 @@ fn print(name: &str, kills: usize, row: &Row, is_json: bool) {
         );
     } else {
         let text = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1} ms"));
-        let ending = if did_not_start > 0 { format!(" ({did_not_start} did not start)") } else { String::new() };
+        let ending =
+            if did_not_start > 0 { format!(" ({did_not_start} did not start)") } else { String::new() };
         println!("| {name} | {kills} | {intact}{ending} | {lost} | {} | {} |", text(median), text(worst));
     }
 }
@@ -149,7 +157,8 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new(name: &str) -> Result<Self, String> {
-        let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+        let base =
+            if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
         let dir = Self(base.join(format!("heirloom-crash-{}-{name}", std::process::id())));
         dir.empty()?;
         Ok(dir)

@@ -44,7 +44,10 @@ impl Server {
         let mut command = match self.kind {
             Kind::Memcached => {
                 let mut command = Command::new("memcached");
-                command.arg("-s").arg(dir.join("socket")).args(["-a", "0700", "-u", "root", "-m", "512", "-e"]);
+                command
+                    .arg("-s")
+                    .arg(dir.join("socket"))
+                    .args(["-a", "0700", "-u", "root", "-m", "512", "-e"]);
                 command.arg(dir.join("items"));
                 command
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::IncomingError;
-use super::message::{Message, Received};
+use super::message::{Buffer, Message, Received};
 use super::{Channel, Found, Incoming, Source, SourceError};
 use crate::sys::{self, Place};
 
@@ -63,7 +63,7 @@ impl Source for Asked {
         let _ = Message::Ask(name.to_owned()).send(connection.as_fd(), [0; 16]);
         loop {
             let (received, heap_id, mut fds) =
-                Message::receive_with(connection.as_fd(), None).map_err(system)?;
+                Message::receive_with(connection.as_fd(), None, &mut Buffer::new()).map_err(system)?;
             return match received {
                 Received::Message(Message::Offer) => {
                     let heap = fds.pop().expect("an offer comes with one descriptor");

@@ -185,6 +185,12 @@ fn work(heap: &Heap, thread: u64) {
     }
 }
 
+/// Closes the heap in order.
+pub(crate) fn close() -> ! {
+    drop(open());
+    std::process::exit(0)
+}
+
 /// Recovers, looks at everything, and tells what there is.
 pub(crate) fn check() -> ! {
     let heap = open();

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     match std::env::var(load::ROLE).as_deref() {
         Ok("load") => load::load(),
         Ok("check") => load::check(),
+        Ok("close") => load::close(),
         _ => {}
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
         fs::create_dir_all(&dir).unwrap();
         let run = Run { dir, store };
         let outcome = run.kills(kills.unwrap_or(25));
+        // With that a keeper ends.
+        let _ = run.command("close").stderr(Stdio::null()).status();
         if outcome.is_ok() {
             let _ = fs::remove_dir_all(&run.dir);
         }

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::message::{HeapId, Message, Received};
+use super::message::{Buffer, HeapId, Message, Received};
 use super::points::{Point, point};
 use super::{Channel, Found, IncomingError, Kept, Open, Source, SourceError};
 use crate::sys::{self, Place};
@@ -66,7 +66,7 @@ impl Keeper {
         let broken = |what: String| Err(io::Error::other(format!("the heap's keeper: {what}")));
         let _ = message.send(connection.as_fd(), heap);
         loop {
-            match Message::receive_with(connection.as_fd(), None)? {
+            match Message::receive_with(connection.as_fd(), None, &mut Buffer::new())? {
                 (Received::Message(message), heap, fds) => return Ok(Some((message, heap, fds))),
                 (Received::Foreign(foreign), ..) => return broken(foreign.to_string()),
                 // It has just ended.

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::super::Open;
-use super::super::message::{HeapId, Message, Received};
+use super::super::message::{Buffer, HeapId, Message, Received};
 use super::Keeper;
 use crate::sys::{self, Child, Ended, Image, Place};
 
@@ -111,7 +111,8 @@ impl Kept {
             }
             let deadline = Some(Instant::now() + TIME_TO_ASK);
             let _ = sys::wait_readable(&[connection.as_fd()], deadline);
-            let Ok((Received::Message(message), said, _)) = Message::receive_with(connection.as_fd(), None)
+            let Ok((Received::Message(message), said, _)) =
+                Message::receive_with(connection.as_fd(), None, &mut Buffer::new())
             else {
                 continue;
             };
