@@ -1,9 +1,15 @@
 //! What a heap is to be, and where it is to live.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use heirloom_slab::Scrub;
+
+use crate::evolve::{Listener, Migrate, Progress};
+use super::poison::{OnPoison, Policy};
+use crate::heritable::Heritable;
+use crate::root::Root;
 
 /// Options of a heap. What concerns its layout (size limit, block size, scrub) counts when the heap is created; an
 /// inherited heap keeps what it was created with.
@@ -23,6 +29,9 @@ pub struct Options {
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
     pub(crate) reclaim_leaks: bool,
+    pub(crate) migrate: Migrate,
+    pub(crate) migrate_progress: Option<Listener>,
+    pub(crate) on_poison: Vec<Policy>,
 }
 
 impl Default for Options {
@@ -42,6 +51,9 @@ impl Default for Options {
             seal: None,
             cold_start: false,
             reclaim_leaks: false,
+            migrate: Migrate::AtOpen,
+            migrate_progress: None,
+            on_poison: Vec::new(),
         }
     }
 }
@@ -139,6 +151,24 @@ impl Options {
         self
     }
 
+    /// Chooses when objects of older types become objects of this program's types; the default is [`Migrate::AtOpen`].
+    pub fn migrate(mut self, when: Migrate) -> Self {
+        self.migrate = when;
+        self
+    }
+
+    /// Sets what is called while objects of older types are made new: every 16,384 values, and at the end of each root.
+    ///
+    /// ```
+    /// let options = heirloom::Options::new()
+    ///     .on_migration(|at| eprintln!("{}: {} of {}", at.root, at.done, at.total));
+    /// # drop(options);
+    /// ```
+    pub fn on_migration(mut self, tell: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.migrate_progress = Some(Listener(Arc::new(tell)));
+        self
+    }
+
     /// Lets the program start with a new heap where the one in the file cannot be taken over (damaged, of another version,
     /// of other types): the old file is renamed, never deleted, and [`crate::Heap::set_aside`] tells its new name. A heap
     /// that another program owns is not touched. The default is to refuse.
@@ -155,6 +185,40 @@ impl Options {
     /// ([`crate::alloc`]) in integers: no type says that they are in use.
     pub fn reclaim_leaks(mut self, wanted: bool) -> Self {
         self.reclaim_leaks = wanted;
+        self
+    }
+
+    /// Says what becomes of a root that the last generation was changing when it died, or that is poisoned from before. It is done when the heap is opened,
+    /// before any thread is inside. Without a word of it the root is taken as it is and stays poisoned, which
+    /// [`Root::is_poisoned`] tells; [`crate::Heap::poisoned`] has what was done.
+    ///
+    /// ```no_run
+    /// use heirloom::sync::Mutex;
+    /// use heirloom::{Heap, OnPoison, Options, Vec};
+    ///
+    /// heirloom::root! {
+    ///     static CACHE: Mutex<Vec<u64>> = "cache";
+    ///     static TOTALS: Mutex<Vec<u64>> = "totals";
+    /// }
+    ///
+    /// let options = Options::new()
+    ///     .file("/dev/shm/app.heap")
+    ///     .on_poison(&CACHE, OnPoison::replace())
+    ///     .on_poison(&TOTALS, OnPoison::repair(|totals: &mut Mutex<Vec<u64>>| {
+    ///         totals.get_mut().retain(|total| *total != 0);
+    ///     }));
+    /// let heap = Heap::inherit_or_create("app", options)?;
+    /// for poisoned in heap.poisoned() {
+    ///     eprintln!("{}: {:?}", poisoned.root, poisoned.remedy);
+    /// }
+    /// # Ok::<_, heirloom::HeapError>(())
+    /// ```
+    pub fn on_poison<T: Heritable + Default + Sync>(
+        mut self,
+        root: &'static Root<T>,
+        on_poison: OnPoison<T>,
+    ) -> Self {
+        self.on_poison.push(Policy::new(root, on_poison));
         self
     }
 }

@@ -20,9 +20,11 @@
 
 mod futex;
 mod mutex;
+mod once;
 mod rwlock;
 
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{Once, OnceLock};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// In what state a lock was left by those who held it.
@@ -59,6 +61,9 @@ impl Left {
 
 /// Version of the layout of [`Mutex`].
 pub const MUTEX_FORMAT_VERSION: u32 = 1;
+
+/// Version of the layouts of [`Once`] and [`OnceLock`].
+pub const ONCE_FORMAT_VERSION: u32 = 1;
 
 /// Version of the layout of [`RwLock`].
 pub const RWLOCK_FORMAT_VERSION: u32 = 1;
