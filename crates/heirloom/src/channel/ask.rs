@@ -78,9 +78,13 @@ impl Source for Asked {
                 }
                 // It ended, or listens no more: what it left may be in a store.
                 Received::Closed => {
-                    // It holds the heap's lock until it has ended altogether.
-                    let _ = owner.map(|owner| sys::wait_readable(&[owner.as_fd()], Some(deadline)));
-                    Ok(None)
+                    // It holds the heap's lock until it has ended altogether. One that lives has the heap still, and this program is
+                    // not to go on as if there were none.
+                    let has_ended = owner.is_none_or(|owner| {
+                        sys::wait_readable(&[owner.as_fd()], Some(deadline)).is_ok_and(|ended| ended[0])
+                    });
+                    let reason = "it closed the connection without an answer".to_owned();
+                    if has_ended { Ok(None) } else { Err(IncomingError::Refused { reason }.into()) }
                 }
                 Received::Nothing if Instant::now() >= deadline => {
                     Err(IncomingError::TimedOut { waited: TIME_TO_ANSWER }.into())

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::ask::Asked;
+use super::keeper::Keeper;
 use super::message::Message;
 use super::socket::AtSocket;
 use super::tests::Fake;
@@ -282,6 +283,30 @@ fn what_is_no_heap_is_not_taken() {
         assert!(matches!(outcome, Err(SourceError::Incoming(IncomingError::Protocol { .. }))), "{outcome:?}");
     }
     let _ = (std::fs::remove_file(&path), std::fs::remove_file(&text));
+}
+
+/// A start under load was not let run for longer than its keeper waits for a question, took the closed connection for "there is no
+/// keeper", and would have made a new heap. Only the system says that there is none.
+#[test]
+fn a_keeper_that_closes_a_connection_is_asked_again() {
+    let name = format!("closes-{}", sys::pid());
+    let keeper = Keeper::new(&name);
+    assert!(keeper.find(&name).unwrap().is_none(), "nobody listens");
+    let listener = sys::listen(Place::Abstract(&Keeper::address(&name)), 4).unwrap();
+    let heap = sys::memfd_create("kept").unwrap();
+    let found = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| keeper.find(&name).map(|found| found.is_some()));
+        for nr in 0..3 {
+            sys::wait_readable(&[listener.as_fd()], Some(Instant::now() + Duration::from_secs(20))).unwrap();
+            let connection = sys::accept(listener.as_fd()).unwrap().unwrap();
+            if nr == 2 {
+                Message::Offer.send_with(connection.as_fd(), [7; 16], &[heap.as_fd()]).unwrap();
+                return asking.join().unwrap();
+            }
+        }
+        unreachable!("the third was answered")
+    });
+    assert!(found.unwrap());
 }
 
 fn adopt(found: Found) -> Result<(), BackingError> {

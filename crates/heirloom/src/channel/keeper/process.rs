@@ -19,7 +19,7 @@ use crate::sys::{self, Child, Ended, Image, Place};
 const VARIABLE: &str = "HEIRLOOM_KEEPER";
 
 /// How long whoever connects may take to say what it wants, while others wait.
-const TIME_TO_ASK: Duration = Duration::from_millis(200);
+const TIME_TO_ASK: Duration = Duration::from_millis(500);
 
 /// Runs before `main` in every program that can start a keeper.
 #[used]
