@@ -11,8 +11,10 @@ mod args;
 mod demo;
 mod doctor;
 mod foreign;
+mod lab;
 mod output;
 mod quantity;
+mod server;
 mod service;
 
 use std::ffi::OsString;
@@ -44,8 +46,12 @@ fn main() -> ExitCode {
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Serve(args)) => server::serve(&args),
+        Some(Task::Upgrade(args)) => server::upgrade(&args),
+        Some(Task::Map(args)) => foreign::map(&args),
         Some(Task::Service(args)) => service::run(&args),
         Some(Task::Doctor(args)) => doctor::run(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
+        Some(Task::Lab(args)) => lab::run(&args),
     }
 }

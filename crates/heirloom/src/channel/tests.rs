@@ -162,7 +162,7 @@ fn be_successor(role: &str, number: u64) -> ! {
         sys::map_shared_at(blocker.as_fd(), base.addr().get() as u64, 4096).unwrap();
         let refused = Backing::adopt_fd(incoming.take_fd().unwrap()).err().unwrap();
         assert!(matches!(refused, BackingError::AddressTaken { .. }));
-        panic!("{}", reexec_self_for_address(Some(&incoming)));
+        panic!("{}", reexec_self_for_address(Some(&incoming), None));
     }
     incoming.wait_for_freeze(Duration::from_secs(20)).unwrap();
     match role {
