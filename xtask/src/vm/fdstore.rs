@@ -76,7 +76,7 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
         return Err(missing.into());
     }
     let release = Release::open(&options.release)?;
-    let packages = release.fetch(&["systemd", "systemd-sysv"])?;
+    let packages = release.fetch(&["systemd", "systemd-sysv", "mount"])?;
     let cache = linux::cache()?;
     let folder = cache.join("vm-fdstore-root");
     release.unpack(&packages, &folder)?;
