@@ -14,6 +14,7 @@ pub mod note;
 pub mod pool;
 pub mod radix;
 pub mod roots;
+pub mod trace;
 pub mod types;
 
 /// A reader and what to feed it.
@@ -38,5 +39,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pool", run: pool::run, seeds: pool::seeds, cost: 1 },
     Target { name: "radix", run: radix::run, seeds: radix::seeds, cost: 1 },
     Target { name: "roots", run: roots::run, seeds: roots::seeds, cost: 1 },
+    Target { name: "trace", run: trace::run, seeds: trace::seeds, cost: 50 },
     Target { name: "types", run: types::run, seeds: types::seeds, cost: 1 },
 ];

@@ -57,14 +57,21 @@ pub fn run(data: &[u8]) {
     };
     let found: Vec<_> = roots.iter().map(|root| root.name).collect();
     assert_eq!(found.len(), roots.len());
+    let indices: Vec<_> = roots.iter().map(|root| root.index).collect();
     assert!(
-        found.iter().enumerate().all(|(index, name)| roots.find(name).map(|root| root.index) == Some(index))
+        found
+            .iter()
+            .zip(&indices)
+            .all(|(name, index)| roots.find(name).map(|root| root.index) == Some(*index))
     );
-    for index in 0..found.len() {
+    for index in indices {
         let mut poisoned = before.clone();
         set_state(&mut poisoned, index, RootState::Poisoned).expect("it is there");
-        let state =
-            Roots::read(&poisoned).expect("a state is one byte").iter().nth(index).map(|root| root.state);
+        let state = Roots::read(&poisoned)
+            .expect("a state is one byte")
+            .iter()
+            .find(|root| root.index == index)
+            .map(|root| root.state);
         assert_eq!(state, Some(RootState::Poisoned));
     }
 }

@@ -1,8 +1,8 @@
 //! Byte forms of types, and the difference between two of them.
 
 use heirloom_abi::types::{
-    ARRAY, FieldDesc, FieldView, Shape, TUPLE, TypeDesc, TypeKind, TypeView, VariantDesc, first_difference,
-    flat_len, flatten,
+    ARRAY, FieldDesc, FieldRules, FieldView, Shape, TUPLE, TypeDesc, TypeKind, TypeRules, TypeView,
+    VariantDesc, first_difference, flat_len, flatten,
 };
 
 const U64: &TypeDesc = &TypeDesc::primitive("u64", 8, 8);
@@ -10,11 +10,20 @@ const LEVEL: &TypeDesc = &TypeDesc {
     name: "Level",
     size: 8,
     align: 8,
-    kind: TypeKind::FieldlessEnum { repr: "u64", variants: &[VariantDesc { name: "Low", discriminant: 1 }] },
+    rules: TypeRules::NONE,
+    kind: TypeKind::FieldlessEnum {
+        repr: "u64",
+        variants: &[VariantDesc { name: "Low", discriminant: 1, was: &[] }],
+    },
 };
 const PAIR: &TypeDesc = &structure(TUPLE, &[field("0", 0, U64), field("1", 8, LEVEL)]);
-const PAIRS: &TypeDesc =
-    &TypeDesc { name: ARRAY, size: 16, align: 8, kind: TypeKind::Array { elem: PAIR, len: 1 } };
+const PAIRS: &TypeDesc = &TypeDesc {
+    name: ARRAY,
+    size: 16,
+    align: 8,
+    rules: TypeRules::NONE,
+    kind: TypeKind::Array { elem: PAIR, len: 1 },
+};
 const AGAIN: &TypeDesc = &TypeDesc::recursive("Node", 16, 8);
 const CHILDREN: &TypeDesc = &TypeDesc::collection("Box", 1, 8, 8, &[AGAIN]);
 const NODE: &TypeDesc = &structure("Node", &[field("id", 0, U64), field("next", 8, CHILDREN)]);
@@ -23,11 +32,11 @@ static NODE_FORM: [u8; flat_len(NODE)] = flatten(NODE);
 static MAP_FORM: [u8; flat_len(MAP)] = flatten(MAP);
 
 const fn field(name: &'static str, offset: u64, ty: &'static TypeDesc) -> FieldDesc {
-    FieldDesc { name, offset, ty }
+    FieldDesc { name, offset, ty, rules: FieldRules::NONE }
 }
 
 const fn structure(name: &'static str, fields: &'static [FieldDesc]) -> TypeDesc {
-    TypeDesc { name, size: 16, align: 8, kind: TypeKind::Struct { fields } }
+    TypeDesc { name, size: 16, align: 8, rules: TypeRules::NONE, kind: TypeKind::Struct { fields } }
 }
 
 /// Reads `data` as a type, and compares it with ours: there is a difference exactly where the bytes differ.
@@ -58,6 +67,10 @@ fn walk(ty: &TypeView<'_>) {
         Shape::Array { len, elem } => elem.into_iter().for_each(|elem| {
             assert_eq!(elem.size.saturating_mul(len), ty.size);
             walk(&elem);
+        }),
+        Shape::DataEnum { cases, .. } => cases.flat_map(|case| case.fields).for_each(|field| {
+            assert!(field.offset + field.ty.size <= ty.size);
+            walk(&field.ty);
         }),
         Shape::Collection { args, .. } => args.into_iter().for_each(|arg| walk(&arg)),
         Shape::Primitive | Shape::Enum { .. } | Shape::Recursive => {}

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+pub mod diary;
 pub mod heap;
 pub mod kho;
 pub mod le;

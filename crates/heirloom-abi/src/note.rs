@@ -8,6 +8,7 @@
 //! +--------+--------+------+---------------------+------------------------------------------+
 //!             type 1, format, once: record_version:u32 abi:u32..=u32 page_bytes:u32 block:u32..=u32 reserved:u64
 //!             type 2, one root:     record_version:u16 name_len:u16 name form       (`types`)
+//!             type 3, its history:  record_version:u16 name_len:u16 name form with rules
 //! ```
 //!
 //! The notes are built in constants and laid end to end by the linker. A predecessor reads them before it starts its
@@ -29,7 +30,10 @@ pub const TYPE_FORMAT: u32 = 1;
 /// The type of a note that declares a root.
 pub const TYPE_ROOT: u32 = 2;
 
-/// The version of both records that the builders write and the reader understands.
+/// The type of a note that says what the type of a root can be made from, and made into.
+pub const TYPE_RULES: u32 = 3;
+
+/// The version of all records that the builders write and the reader understands.
 pub const RECORD_VERSION: u16 = 1;
 
 /// The longest name of a root, in bytes.
@@ -84,6 +88,13 @@ pub enum Note<'a> {
         name: &'a str,
         /// The byte form of its type, not yet validated.
         ty: &'a [u8],
+    },
+    /// The history of a root's type.
+    Rules {
+        /// The name of the root.
+        name: &'a str,
+        /// The form with rules of its type, not yet validated.
+        form: &'a [u8],
     },
 }
 
@@ -159,6 +170,20 @@ pub const fn root_form_at(name: &str) -> usize {
 /// [`MAX_ROOT_NAME_BYTES`] or has control characters.
 #[must_use]
 pub const fn root_note<const N: usize>(name: &str, ty: &[u8]) -> NoteBytes<N> {
+    named_note(TYPE_ROOT, name, ty)
+}
+
+/// Builds the note of the history of a root's type; `N` is its [`root_note_len`], for the form with rules.
+///
+/// # Panics
+///
+/// As [`root_note`].
+#[must_use]
+pub const fn rules_note<const N: usize>(name: &str, form: &[u8]) -> NoteBytes<N> {
+    named_note(TYPE_RULES, name, form)
+}
+
+const fn named_note<const N: usize>(note_type: u32, name: &str, ty: &[u8]) -> NoteBytes<N> {
     assert!(N == root_note_len(name, ty.len()), "root_note::<N>: N is not root_note_len");
     assert!(!name.is_empty(), "the name of a root is empty");
     assert!(name.len() <= MAX_ROOT_NAME_BYTES, "the name of a root is longer than 63 bytes");
@@ -168,7 +193,7 @@ pub const fn root_note<const N: usize>(name: &str, ty: &[u8]) -> NoteBytes<N> {
         assert!(byte >= 0x20 && byte != 0x7f, "the name of a root has a control character");
         i += 1;
     }
-    let mut out = head::<N>(4 + name.len() + ty.len(), TYPE_ROOT);
+    let mut out = head::<N>(4 + name.len() + ty.len(), note_type);
     put(&mut out, HEAD_BYTES, &RECORD_VERSION.to_le_bytes());
     put(&mut out, HEAD_BYTES + 2, &(name.len() as u16).to_le_bytes());
     put(&mut out, HEAD_BYTES + 4, name.as_bytes());
@@ -238,7 +263,10 @@ impl<'a> Iterator for Notes<'a> {
             let at = self.at;
             let note = match self.step() {
                 Ok((Some(TYPE_FORMAT), desc)) => read_format(at, desc),
-                Ok((Some(TYPE_ROOT), desc)) => read_root(at, desc),
+                Ok((Some(TYPE_ROOT), desc)) => read_named(at, desc).map(|(name, ty)| Note::Root { name, ty }),
+                Ok((Some(TYPE_RULES), desc)) => {
+                    read_named(at, desc).map(|(name, form)| Note::Rules { name, form })
+                }
                 Ok(_) => continue,
                 Err(error) => Err(error),
             };
@@ -262,7 +290,7 @@ fn read_format(at: usize, desc: &[u8]) -> Result<Note<'_>, NoteError> {
     if holds { Ok(Note::Format(format)) } else { Err(NoteError::Format { at }) }
 }
 
-fn read_root(at: usize, desc: &[u8]) -> Result<Note<'_>, NoteError> {
+fn read_named(at: usize, desc: &[u8]) -> Result<(&str, &[u8]), NoteError> {
     let malformed = NoteError::RootName { at };
     let found = le::get_u16(desc, 0).ok_or(malformed)?;
     if found != RECORD_VERSION {
@@ -272,7 +300,7 @@ fn read_root(at: usize, desc: &[u8]) -> Result<Note<'_>, NoteError> {
     let rest = desc.get(4..).unwrap_or_default();
     let (name, ty) = rest.split_at_checked(name_bytes).ok_or(malformed)?;
     let name = check_root_name(name).ok_or(malformed)?;
-    Ok(Note::Root { name, ty })
+    Ok((name, ty))
 }
 
 /// Returns the name of a root, if it is one.

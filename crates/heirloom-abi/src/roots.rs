@@ -17,16 +17,28 @@
 //! 3. the state, **one byte**: before it, a reader sees the old record, after it, the new one.
 //!
 //! No count and no length is stored, as each would be a second thing to keep true: both follow from the entries. What an
-//! interrupted call leaves lies in the first empty entry and behind the last description, where the next call
+//! interrupted call leaves lies in an empty or retired entry and where no description is, and the next call
 //! writes over it. A state can change later, again by one byte, so the checksum leaves it out.
+//!
+//! # A root that changes its type
+//!
+//! ```text
+//! [sessions, serial 0]                              the old object, of the old type
+//! [sessions, serial 0] [sessions, serial 1]         supersede: one store, and the new object is the root's
+//! [retired           ] [sessions, serial 1]         retire: when nobody can want the old one back
+//! ```
+//!
+//! Of the entries of one name the one with the highest serial counts. To retire that one instead takes the change back. A retired
+//! entry is room for another; nothing in it is read.
 //!
 //! # Invariants (tested by [`Roots::read`])
 //!
 //! - *dense*: behind the first empty entry all are empty.
 //! - *whole*: every entry agrees with its checksum, every description with its fingerprint and with the object's size.
-//! - *apart*: names are unique, and descriptions follow one another without overlap.
+//! - *apart*: no two entries have one name and one serial, and descriptions do not overlap.
 
 use core::mem::offset_of;
+use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 
 use crate::note::{MAX_ROOT_NAME_BYTES, check_root_name};
@@ -44,6 +56,9 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// The state of an entry that holds no root.
 pub const EMPTY: u8 = 0;
+
+/// The state of an entry that held a root.
+pub const RETIRED: u8 = 0x72;
 
 /// The head of the record.
 #[repr(C)]
@@ -89,8 +104,10 @@ pub struct RootEntry {
     pub description_offset: u32,
     /// The bytes of the description.
     pub description_bytes: u32,
+    /// How often the root has changed its type.
+    pub serial: u64,
     /// Zero.
-    pub reserved_tail: [u64; 2],
+    pub reserved_tail: u64,
     /// Of the bytes between `state` and here, with the offset of the entry as seed: an entry cannot be moved.
     pub checksum: u64,
 }
@@ -107,6 +124,7 @@ const _: () = assert!(offset_of!(RootEntry, name) == 8);
 const _: () = assert!(offset_of!(RootEntry, object_offset) == 72);
 const _: () = assert!(offset_of!(RootEntry, fingerprint) == 88);
 const _: () = assert!(offset_of!(RootEntry, description_offset) == 96);
+const _: () = assert!(offset_of!(RootEntry, serial) == 104);
 const _: () = assert!(offset_of!(RootEntry, checksum) == 120);
 const _: () = assert!(MAX_ROOT_NAME_BYTES < 64 && MAX_BYTES <= u32::MAX as usize);
 
@@ -157,6 +175,8 @@ pub struct Root<'a> {
     pub ty: &'a [u8],
     /// The generation that created it.
     pub generation: u32,
+    /// How often it has changed its type.
+    pub serial: u64,
 }
 
 /// Why a record cannot be read, or not be added to.
@@ -216,7 +236,7 @@ pub enum RootsError {
         index: usize,
     },
     /// Two entries have one name.
-    #[error("roots {first} and {second} have the same name")]
+    #[error("roots {first} and {second} have the same name and serial")]
     Duplicate {
         /// The earlier entry.
         first: usize,
@@ -317,7 +337,8 @@ pub fn used_bytes(head: &[u8], region: usize) -> Result<usize, RootsError> {
         start.saturating_add(field(offset_of!(RootEntry, description_bytes))).min(region)
     };
     let entries = head[ENTRIES_AT..layout.descriptions_at].chunks_exact(ENTRY_BYTES);
-    let used = entries.filter(|entry| entry[offset_of!(RootEntry, state)] != EMPTY).map(end);
+    let used =
+        entries.filter(|entry| !matches!(entry[offset_of!(RootEntry, state)], EMPTY | RETIRED)).map(end);
     Ok(used.max().unwrap_or(0).max(layout.descriptions_at))
 }
 
@@ -368,32 +389,47 @@ pub fn init(region: &mut [u8]) -> Result<(), RootsError> {
     Ok(())
 }
 
-/// Adds a root as the last one, and returns its index; see the module for the order of writing.
+/// Adds a root, and returns its index; see the module for the order of writing.
 ///
 /// The object must be complete before: once this returns, or is interrupted in its last instruction, a successor
 /// finds it. Nothing is changed if it fails.
 pub fn add(region: &mut [u8], root: &NewRoot<'_>) -> Result<usize, RootsError> {
+    let roots = Roots::read(region)?;
+    match roots.find(root.name) {
+        Some(first) => Err(RootsError::Duplicate { first: first.index, second: roots.nr }),
+        None => insert(region, root, 0),
+    }
+}
+
+/// Gives a root another object, of another type: as [`add`], but there is one of this name. The old one stays in the record until
+/// it is retired.
+pub fn supersede(region: &mut [u8], root: &NewRoot<'_>) -> Result<usize, RootsError> {
+    let roots = Roots::read(region)?;
+    let missing = RootsError::NoSuchRoot { index: roots.nr, nr: roots.nr };
+    let serial = roots.find(root.name).ok_or(missing)?.serial.checked_add(1).ok_or(missing)?;
+    insert(region, root, serial)
+}
+
+/// Forgets an entry: one byte. Another of the same name counts then, if there is one.
+pub fn retire(region: &mut [u8], index: usize) -> Result<(), RootsError> {
+    change_state(region, index, RETIRED)
+}
+
+fn insert(region: &mut [u8], root: &NewRoot<'_>, serial: u64) -> Result<usize, RootsError> {
     let layout = Layout::new(region.len())?;
     let roots = Roots::read(region)?;
-    let index = roots.len();
+    let index = (0..roots.nr).find(|&index| region[Layout::entry_at(index)] == RETIRED).unwrap_or(roots.nr);
     check_root_name(root.name.as_bytes()).ok_or(RootsError::Name { index })?;
-    if let Some(first) = roots.find(root.name) {
-        return Err(RootsError::Duplicate { first: first.index, second: index });
-    }
     if index == layout.nr_entries {
         return Err(RootsError::Full { nr: index });
     }
-    let description_at = roots.descriptions_end;
-    let left = region.len() - description_at;
-    if root.ty.len() > left {
-        return Err(RootsError::NoRoom { wanted: root.ty.len(), left });
-    }
-    let entry = build_entry(index, description_at, root)?;
+    let description_at = roots.find_room(layout.descriptions_at, root.ty.len())?;
+    let entry = build_entry(index, description_at, root, serial)?;
 
     // 1. No entry refers to these bytes yet.
     region[description_at..description_at + root.ty.len()].copy_from_slice(root.ty);
     fence(Ordering::Release);
-    // 2. All but the state, which stays empty.
+    // 2. All but the state, which stays empty or retired.
     let at = Layout::entry_at(index);
     region[at + 1..at + ENTRY_BYTES].copy_from_slice(&entry[1..]);
     fence(Ordering::Release);
@@ -404,12 +440,16 @@ pub fn add(region: &mut [u8], root: &NewRoot<'_>) -> Result<usize, RootsError> {
 
 /// Changes what is known of a root's object: one byte, so that it is never half done.
 pub fn set_state(region: &mut [u8], index: usize, state: RootState) -> Result<(), RootsError> {
-    let nr = Roots::read(region)?.len();
-    if index >= nr {
+    change_state(region, index, state as u8)
+}
+
+fn change_state(region: &mut [u8], index: usize, state: u8) -> Result<(), RootsError> {
+    let nr = Roots::read(region)?.nr;
+    if index >= nr || region[Layout::entry_at(index)] == RETIRED {
         return Err(RootsError::NoSuchRoot { index, nr });
     }
     fence(Ordering::Release);
-    region[Layout::entry_at(index)] = state as u8;
+    region[Layout::entry_at(index)] = state;
     Ok(())
 }
 
@@ -417,6 +457,7 @@ fn build_entry(
     index: usize,
     description_at: usize,
     root: &NewRoot<'_>,
+    serial: u64,
 ) -> Result<[u8; ENTRY_BYTES], RootsError> {
     let ty = TypeView::parse(root.ty).map_err(|error| RootsError::Type { index, error })?;
     check_object(index, root.object_offset, ty.size, &ty)?;
@@ -430,6 +471,7 @@ fn build_entry(
     put_u64(&mut entry, offset_of!(RootEntry, fingerprint), fingerprint(root.ty));
     put_u32(&mut entry, offset_of!(RootEntry, description_offset), description_at as u32);
     put_u32(&mut entry, offset_of!(RootEntry, description_bytes), root.ty.len() as u32);
+    put_u64(&mut entry, offset_of!(RootEntry, serial), serial);
     let sum = entry_checksum(index, &entry);
     put_u64(&mut entry, offset_of!(RootEntry, checksum), sum);
     Ok(entry)
@@ -477,30 +519,44 @@ impl<'a> Roots<'a> {
             return Err(RootsError::Gap { index: roots.nr + behind });
         }
         for index in 0..roots.nr {
-            let root = read_entry(region, index, roots.descriptions_end)?;
+            if region[Layout::entry_at(index)] == RETIRED {
+                continue;
+            }
+            let (root, description) = read_entry(region, index, layout.descriptions_at)?;
             let earlier = Self { nr: index, ..roots };
-            if let Some(first) = earlier.find(root.name) {
+            let twice = |other: &Root<'_>| other.name == root.name && other.serial == root.serial;
+            if let Some(first) = earlier.iter_all().find(twice) {
                 return Err(RootsError::Duplicate { first: first.index, second: index });
             }
-            roots.descriptions_end += root.ty.len();
+            if earlier.find_overlap(&description).is_some() {
+                let (offset, len) = (description.start as u32, description.len() as u32);
+                return Err(RootsError::Description { index, offset, len });
+            }
+            roots.descriptions_end = roots.descriptions_end.max(description.end);
         }
         Ok(roots)
     }
 
     /// Returns how many roots there are.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.nr
+    pub fn len(&self) -> usize {
+        self.iter().count()
     }
 
     /// True if there are no roots.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.nr == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Iterates over the roots in the order of their creation.
+    /// Iterates over the roots in the order of their entries.
     pub fn iter(&self) -> impl Iterator<Item = Root<'a>> + use<'a> {
+        let all = *self;
+        self.iter_all().filter(move |root| !all.is_superseded(root))
+    }
+
+    /// Iterates over all entries, those that were superseded and not yet retired among them.
+    pub fn iter_all(&self) -> impl Iterator<Item = Root<'a>> + use<'a> {
         let region = self.region;
         (0..self.nr).filter_map(move |index| decode_entry(region, index).ok())
     }
@@ -508,12 +564,58 @@ impl<'a> Roots<'a> {
     /// Searches a root by its name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Root<'a>> {
-        self.iter().find(|root| root.name == name)
+        self.iter_all().filter(|root| root.name == name).max_by_key(|root| root.serial)
+    }
+
+    /// True if another entry of its name counts.
+    #[must_use]
+    pub fn is_superseded(&self, root: &Root<'_>) -> bool {
+        root.serial < u64::MAX
+            && self.iter_all().any(|other| other.name == root.name && other.serial > root.serial)
+    }
+
+    /// Finds a place among the descriptions for one of `len` bytes.
+    fn find_room(&self, start: usize, len: usize) -> Result<usize, RootsError> {
+        let mut at = start;
+        loop {
+            let end = at.checked_add(len).filter(|&end| end <= self.region.len());
+            let left = self.region.len().saturating_sub(at);
+            let end = end.ok_or(RootsError::NoRoom { wanted: len, left })?;
+            match self.find_overlap(&(at..end)) {
+                None => return Ok(at),
+                // Each step goes forward: no description is empty.
+                Some(behind) => at = behind,
+            }
+        }
+    }
+
+    /// Returns the end of a description that shares bytes with `range`.
+    fn find_overlap(&self, range: &Range<usize>) -> Option<usize> {
+        (0..self.nr)
+            .filter(|&index| region_state(self.region, index) != RETIRED)
+            .map(|index| description_of(self.region, index))
+            .find(|other| other.start < range.end && range.start < other.end)
+            .map(|other| other.end)
     }
 }
 
+fn region_state(region: &[u8], index: usize) -> u8 {
+    region[Layout::entry_at(index)]
+}
+
+/// Where the description of an entry lies, as it says.
+fn description_of(region: &[u8], index: usize) -> Range<usize> {
+    let entry = &region[Layout::entry_at(index)..];
+    let start = get_u32(entry, offset_of!(RootEntry, description_offset)) as usize;
+    start..start.saturating_add(get_u32(entry, offset_of!(RootEntry, description_bytes)) as usize)
+}
+
 /// Reads an entry and validates it, its description and the place of both.
-fn read_entry(region: &[u8], index: usize, descriptions_end: usize) -> Result<Root<'_>, RootsError> {
+fn read_entry(
+    region: &[u8],
+    index: usize,
+    descriptions_at: usize,
+) -> Result<(Root<'_>, Range<usize>), RootsError> {
     let at = Layout::entry_at(index);
     let entry = &region[at..at + ENTRY_BYTES];
     let found = entry_checksum(index, entry);
@@ -522,9 +624,10 @@ fn read_entry(region: &[u8], index: usize, descriptions_end: usize) -> Result<Ro
         return Err(RootsError::EntryChecksum { index, recorded, found });
     }
     let root = decode_entry(region, index)?;
-    let offset = get_u32(entry, offset_of!(RootEntry, description_offset));
-    if offset as usize != descriptions_end {
-        return Err(RootsError::Description { index, offset, len: root.ty.len() as u32 });
+    let description = description_of(region, index);
+    if description.start < descriptions_at || description.is_empty() {
+        let (offset, len) = (description.start as u32, root.ty.len() as u32);
+        return Err(RootsError::Description { index, offset, len });
     }
     let found = fingerprint(root.ty);
     if root.fingerprint != found {
@@ -532,7 +635,7 @@ fn read_entry(region: &[u8], index: usize, descriptions_end: usize) -> Result<Ro
     }
     let ty = TypeView::parse(root.ty).map_err(|error| RootsError::Type { index, error })?;
     check_object(index, root.object_offset, root.object_bytes, &ty)?;
-    Ok(root)
+    Ok((root, description))
 }
 
 /// Takes an entry apart, within bounds, and believes the rest.
@@ -561,6 +664,7 @@ fn decode_entry(region: &[u8], index: usize) -> Result<Root<'_>, RootsError> {
         fingerprint: get_u64(entry, offset_of!(RootEntry, fingerprint)),
         ty,
         generation: get_u32(entry, offset_of!(RootEntry, generation)),
+        serial: get_u64(entry, offset_of!(RootEntry, serial)),
     })
 }
 
@@ -684,6 +788,66 @@ mod tests {
         ));
         let malformed = NewRoot { ty: &FORM[1..], ..root("b") };
         assert!(matches!(refused(malformed), RootsError::Type { index: 1, .. }));
+    }
+
+    /// ```text
+    /// |a0|        |a0|a1|        a1 counts          |a0|a1|     retire a1: a0 counts again
+    ///                            retire a0: its entry and its description are room
+    /// ```
+    #[test]
+    fn a_root_changes_its_object_and_back() {
+        let mut region = with_roots(&["a", "b"]);
+        let moved = NewRoot { object_offset: 0x40_0000, ..root("a") };
+        assert_eq!(supersede(&mut region, &moved), Ok(2));
+        let read = |region: &[u8]| {
+            let roots = Roots::read(region).unwrap();
+            let found = roots.find("a").unwrap();
+            (roots.len(), roots.iter_all().count(), found.object_offset, found.serial)
+        };
+        assert_eq!(read(&region), (2, 3, 0x40_0000, 1));
+        let mut back = region.clone();
+        retire(&mut back, 2).unwrap();
+        assert_eq!(read(&back), (2, 2, 0x20_0000, 0));
+        retire(&mut region, 0).unwrap();
+        assert_eq!(read(&region), (2, 2, 0x40_0000, 1));
+        assert_eq!(retire(&mut region, 0), Err(RootsError::NoSuchRoot { index: 0, nr: 3 }));
+        assert_eq!(add(&mut region, &root("c")), Ok(0), "a retired entry is room");
+        let missing = RootsError::NoSuchRoot { index: 3, nr: 3 };
+        assert_eq!(supersede(&mut region, &root("z")), Err(missing));
+    }
+
+    #[test]
+    fn a_root_can_change_for_ever() {
+        let mut region = with_roots(&["a", "b"]);
+        for nr in 0..1000 {
+            let old = Roots::read(&region).unwrap().find("a").unwrap().index;
+            let next = NewRoot { object_offset: 0x20_0000 + nr * 8, ..root("a") };
+            supersede(&mut region, &next).unwrap();
+            retire(&mut region, old).unwrap();
+        }
+        assert_eq!(Roots::read(&region).unwrap().find("a").unwrap().serial, 1000);
+    }
+
+    /// As for `add`, where the entry and the description are written over those of a retired root.
+    #[test]
+    fn a_kill_while_a_retired_entry_is_used_again_leaves_the_old_record_or_the_new() {
+        let mut before = with_roots(&["x", "a"]);
+        retire(&mut before, 0).unwrap();
+        let mut after = before.clone();
+        let next = NewRoot { object_offset: 0x40_0000, ..root("a") };
+        assert_eq!(supersede(&mut after, &next), Ok(0));
+        let mut torn = before.clone();
+        let descriptions_at = Layout::new(MIN_BYTES).unwrap().descriptions_at;
+        let entry_at = Layout::entry_at(0);
+        let order =
+            (descriptions_at..descriptions_at + FORM.len()).chain(entry_at + 1..entry_at + ENTRY_BYTES);
+        for at in order {
+            assert_eq!(Roots::read(&torn).unwrap().find("a").unwrap().object_offset, 0x20_0000);
+            torn[at] = after[at];
+        }
+        torn[entry_at] = after[entry_at];
+        assert_eq!(torn, after);
+        assert_eq!(Roots::read(&torn).unwrap().find("a").unwrap().object_offset, 0x40_0000);
     }
 
     #[test]

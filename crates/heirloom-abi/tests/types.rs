@@ -1,8 +1,8 @@
 //! The byte form of types: the golden file of version 1, and bytes that nobody wrote.
 
 use heirloom_abi::types::{
-    ARRAY, FieldDesc, TUPLE, TypeDesc, TypeKind, TypeView, VariantDesc, fingerprint, first_difference,
-    flat_len, flatten,
+    ARRAY, FieldDesc, FieldRules, TUPLE, TypeDesc, TypeKind, TypeRules, TypeView, VariantDesc, fingerprint,
+    first_difference, flat_len, flatten,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,17 +12,23 @@ const U64: &TypeDesc = &TypeDesc::primitive("u64", 8, 8);
 const STRING: &TypeDesc = &TypeDesc::collection("String", 1, 24, 8, &[]);
 const AGAIN: &TypeDesc = &TypeDesc::recursive("Session", 72, 8);
 const CHILDREN: &TypeDesc = &TypeDesc::collection("Vec", 1, 24, 8, &[AGAIN]);
-const BYTES: &TypeDesc =
-    &TypeDesc { name: ARRAY, size: 4, align: 1, kind: TypeKind::Array { elem: U8, len: 4 } };
+const BYTES: &TypeDesc = &TypeDesc {
+    name: ARRAY,
+    size: 4,
+    align: 1,
+    rules: TypeRules::NONE,
+    kind: TypeKind::Array { elem: U8, len: 4 },
+};
 const LEVEL: &TypeDesc = &TypeDesc {
     name: "Level",
     size: 1,
     align: 1,
+    rules: TypeRules::NONE,
     kind: TypeKind::FieldlessEnum {
         repr: "i8",
         variants: &[
-            VariantDesc { name: "Low", discriminant: -1 },
-            VariantDesc { name: "High", discriminant: 1 },
+            VariantDesc { name: "Low", discriminant: -1, was: &[] },
+            VariantDesc { name: "High", discriminant: 1, was: &[] },
         ],
     },
 };
@@ -30,10 +36,11 @@ const PAIR: &TypeDesc = &TypeDesc {
     name: TUPLE,
     size: 8,
     align: 1,
+    rules: TypeRules::NONE,
     kind: TypeKind::Struct {
         fields: &[
-            FieldDesc { name: "0", offset: 0, ty: BYTES },
-            FieldDesc { name: "1", offset: 4, ty: LEVEL },
+            FieldDesc { name: "0", offset: 0, ty: BYTES, rules: FieldRules::NONE },
+            FieldDesc { name: "1", offset: 4, ty: LEVEL, rules: FieldRules::NONE },
         ],
     },
 };
@@ -42,12 +49,13 @@ const SESSION: &TypeDesc = &TypeDesc {
     name: "Session",
     size: 72,
     align: 8,
+    rules: TypeRules::NONE,
     kind: TypeKind::Struct {
         fields: &[
-            FieldDesc { name: "id", offset: 0, ty: U64 },
-            FieldDesc { name: "name", offset: 8, ty: STRING },
-            FieldDesc { name: "pair", offset: 32, ty: PAIR },
-            FieldDesc { name: "children", offset: 40, ty: CHILDREN },
+            FieldDesc { name: "id", offset: 0, ty: U64, rules: FieldRules::NONE },
+            FieldDesc { name: "name", offset: 8, ty: STRING, rules: FieldRules::NONE },
+            FieldDesc { name: "pair", offset: 32, ty: PAIR, rules: FieldRules::NONE },
+            FieldDesc { name: "children", offset: 40, ty: CHILDREN, rules: FieldRules::NONE },
         ],
     },
 };

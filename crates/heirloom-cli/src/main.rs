@@ -10,8 +10,10 @@
 mod args;
 mod demo;
 mod foreign;
+mod lab;
 mod output;
 mod quantity;
+mod server;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -39,6 +41,10 @@ fn main() -> ExitCode {
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Serve(args)) => server::serve(&args),
+        Some(Task::Upgrade(args)) => server::upgrade(&args),
+        Some(Task::Map(args)) => foreign::map(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
+        Some(Task::Lab(args)) => lab::run(&args),
     }
 }

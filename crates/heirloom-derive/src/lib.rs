@@ -3,8 +3,10 @@
 //! ```text
 //! attributes   what `#[repr]` and `#[heritable]` say, with errors at the attribute
 //! recursion    a field's type with the way back to its own type replaced
-//! structure    structs: name, offset and type of each field
-//! enumeration  enums without fields: the integer, name and value of each variant
+//! fields       name, offset, type and rules of each field
+//! structure    structs
+//! enumeration  enums: the integer, name, value and fields of each variant
+//! lineage      what the type can be made from, and what from it
 //! ```
 //!
 //! The output names everything by `::heirloom`, and contains one `unsafe impl`: what it promises is checked here (the
@@ -12,6 +14,8 @@
 
 mod attributes;
 mod enumeration;
+mod fields;
+mod lineage;
 mod recursion;
 mod structure;
 
@@ -55,13 +59,15 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
             structure::demand_layout(input, &container.repr)?;
             structure::kind(input, data)?
         }
-        Data::Enum(data) => (TokenStream::new(), enumeration::kind(input, data, &container.repr)?),
+        Data::Enum(data) => enumeration::kind(input, data, &container.repr)?,
         Data::Union(data) => {
             let why = "a union does not say which of its fields is there, so the next binary could not read it; \
-                       use a struct, or an enum without fields beside the data";
+                       use an enum with `#[repr(C, u8)]`";
             return Err(Error::new_spanned(data.union_token, why));
         }
     };
+
+    let rules = lineage::rules(&container.lineage);
 
     Ok(quote! {
         // SAFETY: the layout is fixed by the `repr`, and each field is itself heritable and described.
@@ -74,6 +80,7 @@ fn expand(input: &DeriveInput) -> Result<TokenStream> {
                     size: ::core::mem::size_of::<Self>() as u64,
                     align: ::core::mem::align_of::<Self>() as u64,
                     kind: #kind,
+                    rules: #rules,
                 }
             };
         }

@@ -1,14 +1,10 @@
-//! Structs: name, offset and type of each field.
+//! Structs: their fields, whose offsets the compiler tells.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::ext::IdentExt;
-use syn::spanned::Spanned;
-use syn::{DataStruct, DeriveInput, Error, Index, Member, Result};
+use quote::quote;
+use syn::{DataStruct, DeriveInput, Error, Result};
 
-use crate::Repr;
-use crate::attributes::Field;
-use crate::recursion;
+use crate::{Repr, fields};
 
 /// Refuses a struct whose layout is the compiler's to choose.
 pub(crate) fn demand_layout(input: &DeriveInput, repr: &Repr) -> Result<()> {
@@ -32,33 +28,8 @@ pub(crate) fn demand_layout(input: &DeriveInput, repr: &Repr) -> Result<()> {
 /// Returns what must compile before the description is made, and the description of what is inside.
 pub(crate) fn kind(input: &DeriveInput, data: &DataStruct) -> Result<(TokenStream, TokenStream)> {
     let mut checks = TokenStream::new();
-    let mut fields = TokenStream::new();
-    for (index, field) in data.fields.iter().enumerate() {
-        let attributes = Field::read(&field.attrs)?;
-        let member = match &field.ident {
-            Some(ident) => Member::Named(ident.clone()),
-            None => Member::Unnamed(Index { index: index as u32, span: field.ty.span() }),
-        };
-        let name = attributes.name(|| match &member {
-            Member::Named(ident) => ident.unraw().to_string(),
-            Member::Unnamed(index) => index.index.to_string(),
-        });
-        let ty = &field.ty;
-        let described = match &attributes.recursive {
-            None => ty.clone(),
-            Some(way) => {
-                checks.extend(quote_spanned!(ty.span()=> ::heirloom::heritable::assert_heritable::<#ty>();));
-                recursion::replace(input, ty, way)?
-            }
-        };
-        let ty = quote_spanned!(ty.span()=> <#described as ::heirloom::Heritable>::TYPE);
-        fields.extend(quote! {
-            ::heirloom::heritable::FieldDesc {
-                name: #name,
-                offset: ::core::mem::offset_of!(Self, #member) as u64,
-                ty: #ty,
-            },
-        });
-    }
+    let fields = fields::describe(input, &data.fields, &mut checks, |_, member| {
+        quote!(::core::mem::offset_of!(Self, #member) as u64)
+    })?;
     Ok((checks, quote!(::heirloom::heritable::TypeKind::Struct { fields: &[#fields] })))
 }

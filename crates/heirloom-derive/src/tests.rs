@@ -42,7 +42,7 @@ fn a_struct_without_a_layout_is_told_what_to_write() {
 }
 
 #[test]
-fn enums_have_an_integer_and_no_fields() {
+fn enums_have_an_integer() {
     refused(
         quote!(
             enum Level {
@@ -62,12 +62,12 @@ fn enums_have_an_integer_and_no_fields() {
     );
     refused(
         quote!(
-            #[repr(u8)]
+            #[repr(C)]
             enum Level {
                 Low(u64),
             }
         ),
-        &["no fields in its variants"],
+        &["`Level` needs `#[repr(C, u8)]`", "`#[repr(C)]` alone leaves the integer"],
     );
 }
 

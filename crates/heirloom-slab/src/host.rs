@@ -1,6 +1,7 @@
 //! The host: all that the allocator needs of its platform.
 #![expect(unsafe_code, reason = "the trait's promises are about memory")]
 
+use core::ops::Range;
 use core::ptr::NonNull;
 
 /// Where blocks come from.
@@ -11,6 +12,7 @@ use core::ptr::NonNull;
 ///   control area, readable and writable for as long as the pool lives.
 /// - `take` returns `nr` adjacent blocks, aligned to the block size, all zeros, that nothing else uses until they
 ///   are given back.
+/// - `take_with` does the same, but for the bytes that may be anything.
 /// - `extend` answers true only for blocks that `take` could have returned, right behind those at `offset`.
 /// - `adopt` answers true only for blocks that `take` could have returned and that are the pool's alone from now on.
 pub unsafe trait Host {
@@ -19,6 +21,13 @@ pub unsafe trait Host {
 
     /// Takes `nr` adjacent blocks; `None` where there are none, or no more are allowed.
     fn take(&self, nr: u32) -> Option<u64>;
+
+    /// As `take`, but the bytes in `any` of the blocks may be anything, and the others are zero: for a host that keeps blocks
+    /// as they came back.
+    fn take_with(&self, nr: u32, any: Range<u64>) -> Option<u64> {
+        let _ = any;
+        self.take(nr)
+    }
 
     /// Takes the `more` blocks right behind `nr` that were taken at `offset`, so that all of them are as if taken at once.
     /// False where they are not to be had, and nothing changed.
@@ -36,6 +45,13 @@ pub unsafe trait Host {
 
     /// Takes `nr` adjacent blocks back. The host zeroes them before it hands them out again.
     fn give_back(&self, offset: u64, nr: u32);
+
+    /// Takes `nr` adjacent blocks back whose bytes are all zero from `used` on. It may leave the others as they are, but zeroes
+    /// them before it hands them out again by `take` or `extend`.
+    fn give_back_dirty(&self, offset: u64, nr: u32, used: u64) {
+        let _ = used;
+        self.give_back(offset, nr);
+    }
 
     /// Takes one block back whose bytes are all zero from `head_bytes` on.
     fn give_back_clean(&self, offset: u64, head_bytes: u64) {

@@ -16,6 +16,14 @@ pub(crate) fn step() {
     imp::step();
 }
 
+/// A step of a caller's own, between two stores that a kill may cut apart.
+#[inline(always)]
+pub fn caller_step() {
+    crate::sync::commit();
+    #[cfg(feature = "knobs")]
+    imp::step();
+}
+
 /// True where a test asked for the order that loses objects (see [`crate::slab`], the trap).
 #[inline(always)]
 pub(crate) fn wrong_order() -> bool {

@@ -199,14 +199,14 @@ impl Seat {
         let (half, word) = (|| AtomicU32::new(0), || AtomicU64::new(0));
         let slot = CpuSlot {
             lock: half(),
-            padding: half(),
+            inside: core::sync::atomic::AtomicU32::new(0),
             tag: word(),
             out_slab: word(),
             out_word: word(),
             out_mask: word(),
             place: word(),
             placed: word(),
-            reserved: word(),
+            diary: core::sync::atomic::AtomicU64::new(0),
         };
         let cache = CpuCache {
             top: half(),

@@ -11,7 +11,7 @@ use heirloom_abi::pool::{
     BLOCK_KIND_HUGE, BlockHead, BlockRecord, CacheRecord, Geometry, PoolError, PoolRecord, SLAB_KIND_LARGE,
     SLAB_KIND_SLAB, SLAB_KIND_TAIL, SlabRecord,
 };
-use heirloom_slab::{Pool, RestoreError, Scrub};
+use heirloom_slab::{Contents, Pool, RestoreError, Scrub};
 
 const NR_BLOCKS: usize = 8;
 
@@ -284,7 +284,7 @@ fn exercise(pool: &Pool<TestHost>, random: &mut Random) {
         let size = [24, 64, 500, 4000, 9000, 100_000][random.below(6) as usize];
         let got = match pool.cache_for(size, 16) {
             Some(cache) => pool.alloc(cpu, cache),
-            None => pool.alloc_large(size as u64),
+            None => pool.alloc_large(size as u64, Contents::Any),
         };
         made.extend(got.ok().map(|offset| (offset, size)));
         if made.len() > 30 {

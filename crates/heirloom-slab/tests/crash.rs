@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::cut::{View, cut, judge};
 use common::*;
-use heirloom_slab::{Cpu, Pool, Scrub, clear_hook, set_hook};
+use heirloom_slab::{Contents, Cpu, Pool, Scrub, clear_hook, set_hook};
 
 /// A pool with its model, cut at each `stride`th step of what `during` is given.
 struct Crashing {
@@ -60,7 +60,7 @@ impl Crashing {
     fn alloc(&self, cpu: Cpu<'_>, size: usize, mark: u8) -> Option<Object> {
         let offset = self.during(1, |pool| match pool.cache_for(size, 16) {
             Some(cache) => pool.alloc(cpu, cache).ok(),
-            None => pool.alloc_large(size as u64).ok(),
+            None => pool.alloc_large(size as u64, Contents::Any).ok(),
         })?;
         // SAFETY: the object is ours, `size` bytes long.
         unsafe { self.pool.address(offset).write_bytes(mark, size) };
@@ -123,8 +123,8 @@ fn goes_on(pool: &Pool<View>, model: &BTreeMap<u64, Object>) {
         for _ in 0..20 {
             let room = pool.usable_bytes(size, 16) as u64;
             let cache = pool.cache_for(size, 16);
-            let Ok(offset) =
-                cache.map_or_else(|| pool.alloc_large(size as u64), |cache| pool.alloc(cpu, cache))
+            let Ok(offset) = cache
+                .map_or_else(|| pool.alloc_large(size as u64, Contents::Any), |cache| pool.alloc(cpu, cache))
             else {
                 continue;
             };
@@ -164,10 +164,12 @@ pub(crate) fn random_operations(seed: u64, nr: usize, scrub: Scrub, stride: u64)
     let mut random = Random(seed);
     let crashing = Crashing::new(14, scrub, stride);
     let pool = &crashing.pool;
+    // Some keep idle slabs and empty blocks near.
+    pool.set_spare_blocks((seed % 3) as u32);
     let mut cpus: [u32; 3] = std::array::from_fn(|_| pool.claim_cpu().unwrap().index());
     for step in 0..nr {
         let cpu = random.below(3) as usize;
-        let mark = step as u8 | 1;
+        let mark = (step as u8).max(1);
         match random.below(100) {
             0..=44 => {
                 let size = match random.below(12) {

@@ -40,13 +40,15 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn run(steps: &[Step], scrub: Scrub) {
     let (host, mut pool) = new_pool(geometry(), 48, scrub);
+    // Half of the runs keep idle slabs and empty blocks near, until they crash or hand over.
+    pool.set_spare_blocks(steps.len() as u32 % 2 * 4);
     let mut cpus = claim(&pool);
     let mut model: BTreeMap<u64, Object> = BTreeMap::new();
     for (nr, step) in steps.iter().enumerate() {
         match *step {
             Step::Alloc { cpu, size } => {
                 let room = pool.usable_bytes(size, 16) as u64;
-                if let Some(object) = alloc(&pool, pool.cpu(cpus[cpu]), size, nr as u8 | 1) {
+                if let Some(object) = alloc(&pool, pool.cpu(cpus[cpu]), size, (nr as u8).max(1)) {
                     let below = model.range(..object.offset + room).next_back().map(|(_, other)| *other);
                     if let Some(other) = below {
                         assert!(

@@ -12,7 +12,7 @@ use std::thread;
 
 use common::*;
 use heirloom_abi::pool::Geometry;
-use heirloom_slab::{Pool, Scrub};
+use heirloom_slab::{Contents, Pool, Scrub};
 
 const NR_THREADS: usize = 4;
 const ROUNDS: u64 = if cfg!(miri) { 2 } else { 12 };
@@ -82,7 +82,7 @@ fn live(
                 } as usize;
                 let got = match pool.cache_for(size, 16) {
                     Some(cache) => pool.alloc(cpu, cache),
-                    None => pool.alloc_large(size as u64),
+                    None => pool.alloc_large(size as u64, Contents::Any),
                 };
                 let Ok(offset) = got else { continue };
                 registry.enter(offset, size as u64);
@@ -298,13 +298,13 @@ fn a_large_object_is_resized_where_it_is() {
         let wall = alloc(&pool, cpu, size, 6).unwrap();
         // SAFETY: the objects are ours.
         unsafe {
-            assert!(pool.resize_large(object.offset, grown));
-            assert!(!pool.resize_large(object.offset, beyond), "another object is there");
-            assert!(!pool.resize_large(object.offset, 0));
-            assert!(!pool.resize_large(object.offset + 16, grown));
+            assert!(pool.resize_large(object.offset, grown, Contents::Zeroed));
+            assert!(!pool.resize_large(object.offset, beyond, Contents::Zeroed), "another object is there");
+            assert!(!pool.resize_large(object.offset, 0, Contents::Zeroed));
+            assert!(!pool.resize_large(object.offset + 16, grown, Contents::Zeroed));
             pool.free_large(wall.offset);
-            assert!(pool.resize_large(object.offset, beyond), "nothing is there any more");
-            assert!(!pool.resize_large(object.offset, u64::MAX));
+            assert!(pool.resize_large(object.offset, beyond, Contents::Zeroed), "nothing is there any more");
+            assert!(!pool.resize_large(object.offset, u64::MAX, Contents::Zeroed));
         }
         pool.freeze(true);
         let tally = check(&pool, true);
@@ -323,8 +323,8 @@ fn a_large_object_is_resized_where_it_is() {
 #[test]
 fn a_large_object_of_no_bytes_has_one() {
     let (host, pool) = new_pool(geometry(), 20, Scrub::OnFree);
-    pool.alloc_large(0).unwrap();
-    assert!(pool.alloc_large(u64::MAX).is_err());
+    pool.alloc_large(0, Contents::Zeroed).unwrap();
+    assert!(pool.alloc_large(u64::MAX, Contents::Any).is_err());
     // SAFETY: the former pool is not used any more.
     unsafe { Pool::recover(host.successor(), 0, host.control_bytes()) }.unwrap();
 }

@@ -149,8 +149,9 @@ impl Backing {
     }
 
     /// Opens a heap file that somebody has left.
+    #[cfg(test)]
     pub(crate) fn open_file(path: &Path) -> Result<(Self, Header), BackingError> {
-        Self::adopt_fd(sys::open(path, false).map_err(step("open"))?)
+        Self::adopt_fd(open(path)?)
     }
 
     /// Takes over a heap file that was inherited.
@@ -217,6 +218,13 @@ impl Backing {
     /// The length of the file; what is mapped behind it must not be touched.
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
+    }
+
+    /// Asks the system for the length again: another process may have made the file longer since this one opened it.
+    pub(crate) fn look_at_len(&self) -> Result<(), BackingError> {
+        let facts = sys::file_facts(self.fd()).map_err(step("examine"))?;
+        self.len.fetch_max(facts.len.min(self.reserved), Ordering::AcqRel);
+        Ok(())
     }
 
     /// Bytes of the file that have memory.
@@ -385,6 +393,11 @@ impl Drop for Backing {
         // SAFETY: the mapping was made by `map`, and with its owner the last user of the heap is gone.
         unsafe { sys::unmap(self.base, self.reserved) };
     }
+}
+
+/// Opens a heap's file, without a look at what it is.
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, BackingError> {
+    sys::open(path, false).map_err(step("open"))
 }
 
 /// True for a heap file whose creator was killed before its header stood, or is still at it.

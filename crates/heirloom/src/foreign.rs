@@ -3,6 +3,11 @@
 //! Everything is copied out with `pread` before it is judged, so a heap that changes meanwhile, or a file that is
 //! cut short, gives an error and never a fault.
 
+pub mod trace;
+mod pieces;
+
+pub use pieces::{Piece, PieceKind};
+
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,6 +19,7 @@ use heirloom_abi::pool::{Memory, PoolError, PoolReader, SLAB_KIND_LARGE, SLAB_KI
 
 use crate::backing::{Backing, BackingError};
 use crate::heap::roots::{self, RootError};
+use trace::{Leaks, Start, TraceError};
 
 /// Where a heap is: a file, or in a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +54,9 @@ pub enum ForeignError {
     /// The roots are not readable.
     #[error("roots: {0}")]
     Roots(#[from] RootError),
+    /// The heap cannot be traced.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// A program owns it.
     #[error(transparent)]
     Backing(#[from] BackingError),
@@ -209,7 +218,7 @@ impl Image {
                 Phase::SetAside => "set aside",
             },
             owner_pid: state.owner_pid,
-            owner_lives: crate::sys::start_ticks(state.owner_pid) == Some(state.owner_start_ticks),
+            owner_lives: self.owner_lives(),
             base: identity.base,
             block_bytes: 1 << identity.block_shift,
             file_bytes: self.file.len,
@@ -239,6 +248,39 @@ impl Image {
         Ok(Verdict { broken, totals, running: !reader.is_frozen() })
     }
 
+    /// Finds what is allocated and reachable from no root. A heap that its owner uses meanwhile is traced twice, and what was missed
+    /// both times is reported with a doubt: a thread may hold it that has not stored it yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ForeignError`] where records are broken.
+    pub fn leaks(&self) -> Result<Leaks, ForeignError> {
+        let reader = self.reader()?;
+        let record = self.roots_record()?;
+        let roots = heirloom_abi::roots::Roots::read(&record).map_err(RootError::from)?;
+        let starts: Vec<Start<'_>> = roots
+            .iter()
+            .map(|root| Start { name: root.name, form: root.ty, offset: root.object_offset })
+            .collect();
+        let kept = (0..reader.nr_cpus()).map(|cpu| reader.diary(cpu)).collect::<Result<Vec<_>, _>>()?;
+        let (base, exact) = (self.header.identity.base, Exact(&self.file));
+        let one = || trace::trace(&exact, &reader, base, self.file.len, &starts, &kept);
+        let mut traced = one()?;
+        let is_used = !reader.is_frozen() && self.owner_lives();
+        if is_used && traced.unreached().next().is_some() {
+            std::thread::sleep(BETWEEN_TRACES);
+            traced.and(&one()?);
+        }
+        let mut leaks = traced.leaks(&reader);
+        if is_used {
+            leaks.doubts.push(
+                "the heap is in use: a thread may hold what no root reaches yet, and what changed under way may look broken"
+                    .to_owned(),
+            );
+        }
+        Ok(leaks)
+    }
+
     /// Sets a heap file aside that no program owns: it is renamed, and the next start makes a new one. Returns its new path.
     ///
     /// # Errors
@@ -255,12 +297,21 @@ impl Image {
         Ok(PoolReader::open(&self.file, self.header.identity.control.offset)?)
     }
 
+    fn owner_lives(&self) -> bool {
+        let state = &self.header.state;
+        crate::sys::start_ticks(state.owner_pid) == Some(state.owner_start_ticks)
+    }
+
     fn roots(&self) -> Result<Vec<RootRow>, ForeignError> {
+        Ok(roots::rows(&self.roots_record()?)?)
+    }
+
+    fn roots_record(&self) -> Result<Vec<u8>, ForeignError> {
         let region = self.header.identity.roots;
         let mut bytes = vec![0; roots::record_bytes(region).map_err(RootError::from)?];
         let outside = PoolError::Outside { what: "roots record", offset: region.offset };
         self.file.read(region.offset, &mut bytes).ok_or(outside)?;
-        Ok(roots::rows(&bytes)?)
+        Ok(bytes)
     }
 
     fn check_tree(&self) -> Result<(), std::string::String> {
@@ -327,7 +378,27 @@ struct FileMemory {
     chunk: RefCell<(u64, Vec<u8>)>,
 }
 
+/// The same, without reading more than was asked for: for a walk that goes all over the place.
+struct Exact<'a>(&'a FileMemory);
+
+impl Memory for Exact<'_> {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Option<()> {
+        let end = offset.checked_add(buffer.len() as u64)?;
+        if end > self.0.len {
+            return None;
+        }
+        self.0.file.read_exact_at(buffer, offset).ok()
+    }
+
+    fn count_nonzero(&self, offset: u64, len: u64) -> Option<u64> {
+        self.0.count_nonzero(offset, len)
+    }
+}
+
 const CHUNK: u64 = 64 << 10;
+
+/// What a thread of a running program has in its hands is mostly stored after this long.
+const BETWEEN_TRACES: std::time::Duration = std::time::Duration::from_millis(50);
 
 impl Memory for FileMemory {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Option<()> {

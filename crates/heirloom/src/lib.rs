@@ -4,35 +4,64 @@
 extern crate self as heirloom;
 
 pub mod alloc;
+pub mod arc;
 mod backing;
 pub mod boxed;
+pub mod btree_map;
+pub mod btree_set;
+pub mod byte_string;
 mod channel;
 mod command;
+pub mod evolve;
 pub mod foreign;
 mod generation;
+#[cfg(test)]
+mod golden;
 pub mod hash_map;
+pub mod hash_set;
 mod heap;
 pub mod heritable;
+pub mod interner;
 pub mod note;
+pub mod places;
+pub mod rc;
 pub mod root;
+pub mod shared;
 pub mod string;
 pub mod sync;
 mod sys;
+#[cfg(test)]
+mod testing;
+pub mod transact;
 pub mod vec;
+pub mod vec_deque;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;
-pub use boxed::Box;
-pub use channel::{Channel, HandOverError, IncomingError, Step};
+pub use boxed::{Box, BoxSlice, BoxStr};
+pub use btree_map::BTreeMap;
+pub use btree_set::BTreeSet;
+pub use byte_string::ByteString;
+#[cfg(feature = "points")]
+pub use channel::points;
+pub use channel::{Channel, HandOverError, IncomingError, Listener, Luggage, LuggageError, Refusal, Step};
 pub use command::{Command, CommandError};
+pub use evolve::{CandidateReport, Migrate, RootReport, RootWay};
 pub use hash_map::HashMap;
+pub use hash_set::HashSet;
 pub use heap::roots::RootError;
-pub use heap::{Broken, Heap, HeapError, Inside, Options, Origin, Scan, Scrub, Stats};
+pub use heap::{
+    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed, Recovery,
+    Remedy, RootLeft, Scan, Scrub, Stats,
+};
 pub use heirloom_derive::Heritable;
-pub use heritable::Heritable;
+pub use heritable::{Heritable, Maybe, Outcome};
+pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
+pub use transact::{TransactError, Tx};
 pub use vec::Vec;
+pub use vec_deque::VecDeque;
 
 /// Returns the value, or panics because the heap is full.
 #[inline]

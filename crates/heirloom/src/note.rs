@@ -23,9 +23,11 @@ use std::path::Path;
 
 use heirloom_abi::heap::FORMAT_VERSION;
 use heirloom_abi::note::{FORMAT_NOTE_BYTES, Format, Note, NoteBytes, NoteError, Notes, SECTION};
-use heirloom_abi::types::{TypesError, first_difference};
+use heirloom_abi::types::TypesError;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, ReadCache, elf};
+
+use crate::evolve::{self, NoWay, Way};
 
 /// The version of the format of blocks (`heirloom-slab-v2`).
 const BLOCK_VERSION: u32 = 2;
@@ -86,6 +88,8 @@ pub struct Candidate {
     format: Format,
     /// The byte form of the type of each root that it declares, by name.
     roots: BTreeMap<String, Vec<u8>>,
+    /// What the type of each root says of its ancestors.
+    rules: BTreeMap<String, Vec<u8>>,
 }
 
 /// Why a binary cannot inherit a heap.
@@ -298,7 +302,7 @@ fn find_notes<'data>(
 
 fn collect_notes(parts: Vec<&[u8]>) -> Result<Candidate, CandidateError> {
     let mut format = None;
-    let mut roots = BTreeMap::new();
+    let (mut roots, mut rules) = (BTreeMap::new(), BTreeMap::new());
     for note in parts.into_iter().flat_map(Notes::new) {
         match note? {
             Note::Format(found) => {
@@ -312,9 +316,11 @@ fn collect_notes(parts: Vec<&[u8]>) -> Result<Candidate, CandidateError> {
                     return Err(CandidateError::Twice { name: name.to_owned() });
                 }
             }
+            // Where two say otherwise, the types differ as well, or a default does, which is code.
+            Note::Rules { name, form } => drop(rules.insert(name.to_owned(), form.to_owned())),
         }
     }
-    Ok(Candidate { format: format.ok_or(CandidateError::NoNote)?, roots })
+    Ok(Candidate { format: format.ok_or(CandidateError::NoNote)?, roots, rules })
 }
 
 impl Candidate {
@@ -329,7 +335,8 @@ impl Candidate {
         self.roots.iter().map(|(name, ty)| (name.as_str(), ty.as_slice()))
     }
 
-    /// Compares what the program understands with what a heap is and holds.
+    /// Compares what the program understands with what a heap is and holds: that each root is of its type, or of one that it can
+    /// migrate.
     ///
     /// A root that the program declares and the heap does not have is created on its first use. The opposite is
     /// refused: nobody could reach that data again, nor free it.
@@ -338,6 +345,12 @@ impl Candidate {
         roots_in_heap: impl IntoIterator<Item = (&'heap str, &'heap [u8])>,
         heap: HeapFormat,
     ) -> Result<(), CandidateError> {
+        self.check_format(heap)?;
+        roots_in_heap.into_iter().try_for_each(|(name, ty)| self.find_way(name, ty).map(drop))
+    }
+
+    /// Asks whether the program understands the formats of a heap.
+    pub(crate) fn check_format(&self, heap: HeapFormat) -> Result<(), CandidateError> {
         let Format { abi, page_bytes, block } = &self.format;
         if !abi.contains(&heap.abi) {
             return Err(CandidateError::Abi { from: *abi.start(), to: *abi.end(), heap: heap.abi });
@@ -348,16 +361,27 @@ impl Candidate {
         if *page_bytes != heap.page_bytes {
             return Err(CandidateError::Page { candidate: *page_bytes, heap: heap.page_bytes });
         }
-        roots_in_heap.into_iter().try_for_each(|(name, ty)| self.check_root(name, ty))
+        Ok(())
     }
 
-    fn check_root(&self, name: &str, in_heap: &[u8]) -> Result<(), CandidateError> {
-        let name = || name.to_owned();
-        let declared = self.roots.get(&name()).ok_or_else(|| CandidateError::UnknownRoot { name: name() })?;
-        match first_difference(in_heap, declared) {
-            Ok(None) => Ok(()),
-            Ok(Some(found)) => Err(CandidateError::Type { name: name(), difference: found.to_string() }),
-            Err(error) => Err(CandidateError::Damaged { name: name(), error }),
+    /// Returns the byte form of a root's type.
+    pub(crate) fn root(&self, name: &str) -> Result<&[u8], CandidateError> {
+        let unknown = || CandidateError::UnknownRoot { name: name.to_owned() };
+        Ok(self.roots.get(name).ok_or_else(unknown)?)
+    }
+
+    /// Returns what a root's type says of its ancestors.
+    pub(crate) fn rules(&self, name: &str) -> Option<&[u8]> {
+        self.rules.get(name).map(Vec::as_slice)
+    }
+
+    /// Finds how the program comes to its own type of a root from the one in a heap.
+    pub(crate) fn find_way(&self, name: &str, in_heap: &[u8]) -> Result<Way, CandidateError> {
+        let own = || name.to_owned();
+        match evolve::find_way(in_heap, self.root(name)?, self.rules(name)) {
+            Ok(way) => Ok(way),
+            Err(NoWay::Refused(difference)) => Err(CandidateError::Type { name: own(), difference }),
+            Err(NoWay::Damaged(error)) => Err(CandidateError::Damaged { name: own(), error }),
         }
     }
 }

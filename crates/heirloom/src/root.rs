@@ -11,53 +11,82 @@
 //! The type stands in the binary once, in the note: the root borrows it from there, which also keeps the linker from
 //! dropping the note of a root that is used. A root of a library that is never used is dropped with its library, as
 //! the binary could not do anything with it.
+//!
+//! A second note has the type's history (`evolve`). And each root is registered before `main`, so that it can be migrated, or its
+//! secrets be kept back, though no code of the program has come by it yet.
+#![expect(unsafe_code, reason = "reads the list of registered statics")]
 
 use std::marker::PhantomData;
-use std::sync::atomic::AtomicUsize;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::*};
 
 use heirloom_abi::note::root_form_at;
-use heirloom_abi::types::{fingerprint, flat_len};
+use heirloom_abi::types::{Hook, fingerprint, flat_len, rules_len};
 
 use crate::heritable::Heritable;
 use crate::note;
 
 #[doc(hidden)]
 pub mod expansion {
-    pub use heirloom_abi::note::{NoteBytes, root_note, root_note_len};
-    pub use heirloom_abi::types::{flat_len, flatten};
+    pub use heirloom_abi::note::{NoteBytes, root_note, root_note_len, rules_note};
+    pub use heirloom_abi::types::{Hook, flat_len, flatten, hooks, nr_hooks, rules_form, rules_len};
+
+    pub use super::{Declared, register};
 }
 
 /// A named object of the heap, made by [`root!`](crate::root!).
 ///
 /// It can be shared between threads exactly if `T` can: a static of a `T` that is not `Sync` does not compile.
 pub struct Root<T> {
-    pub(crate) name: &'static str,
-    pub(crate) ty: &'static [u8],
-    /// The address of the object in this process, 0 until it is known.
-    pub(crate) cell: AtomicUsize,
-    /// A binary that declares a root also says which formats it understands.
-    _format: &'static [u8],
+    declared: Declared,
     object: PhantomData<T>,
 }
 
+/// What the library knows of a root without its type.
+#[doc(hidden)]
+pub struct Declared {
+    pub(crate) name: &'static str,
+    pub(crate) ty: &'static [u8],
+    /// What the type says of its ancestors.
+    pub(crate) rules: &'static [u8],
+    /// The code that the rules refer to.
+    pub(crate) hooks: &'static [Option<Hook>],
+    /// The address of the object in this process, 0 until it is known.
+    pub(crate) cell: AtomicUsize,
+    /// The root that was registered before this one.
+    next: AtomicPtr<Declared>,
+    /// A binary that declares a root also says which formats it understands.
+    _format: &'static [u8],
+}
+
 impl<T: Heritable> Root<T> {
-    /// Makes the root of the note that the macro has built.
+    /// Makes the root of the notes that the macro has built.
     ///
     /// # Panics
     ///
-    /// Panics, in a constant at compile time, if the note is not that of this name and type.
+    /// Panics, in a constant at compile time, if the notes are not those of this name and type.
     #[doc(hidden)]
     #[must_use]
-    pub const fn new(name: &'static str, note: &'static [u8]) -> Self {
+    pub const fn new(
+        name: &'static str,
+        note: &'static [u8],
+        rules_note: &'static [u8],
+        hooks: &'static [Option<Hook>],
+    ) -> Self {
         let (_, rest) = note.split_at(root_form_at(name));
         let (ty, _) = rest.split_at(flat_len(T::TYPE));
-        Self {
+        let (_, rest) = rules_note.split_at(root_form_at(name));
+        let (rules, _) = rest.split_at(rules_len(T::TYPE));
+        let declared = Declared {
             name,
             ty,
+            rules,
+            hooks,
             cell: AtomicUsize::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
             _format: note::FORMAT_NOTE.as_bytes(),
-            object: PhantomData,
-        }
+        };
+        Self { declared, object: PhantomData }
     }
 }
 
@@ -65,26 +94,48 @@ impl<T> Root<T> {
     /// Returns the name under which the object is found.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        self.name
+        self.declared.name
     }
 
     /// Returns the byte form of `T`, as it stands in the note of this binary and in the heap.
     #[must_use]
     pub const fn type_bytes(&self) -> &'static [u8] {
-        self.ty
+        self.declared.ty
     }
 
     /// Computes the fingerprint of [`type_bytes`](Self::type_bytes).
     #[must_use]
     pub const fn fingerprint(&self) -> u64 {
-        fingerprint(self.ty)
+        fingerprint(self.declared.ty)
+    }
+
+    #[doc(hidden)]
+    pub const fn declared(&self) -> &Declared {
+        &self.declared
     }
 }
 
 impl<T> std::fmt::Debug for Root<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Root").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Root").field("name", &self.name()).finish_non_exhaustive()
     }
+}
+
+/// The root that was registered last.
+static REGISTERED: AtomicPtr<Declared> = AtomicPtr::new(ptr::null_mut());
+
+/// Makes a root known to the library. Called once for each, by the loader, before `main` and before there are threads.
+#[doc(hidden)]
+pub fn register(root: &'static Declared) {
+    root.next.store(REGISTERED.load(Acquire), Release);
+    REGISTERED.store(ptr::from_ref(root).cast_mut(), Release);
+}
+
+/// Iterates over all roots that this program declares, in no order.
+pub(crate) fn declared() -> impl Iterator<Item = &'static Declared> {
+    // SAFETY: only statics are registered, and they are only read.
+    let at = |root: &AtomicPtr<Declared>| unsafe { root.load(Acquire).as_ref() };
+    std::iter::successors(at(&REGISTERED), move |root| at(&root.next))
 }
 
 /// Declares roots: statics of type [`Root`], each with the name under which its object is kept.
@@ -109,16 +160,36 @@ macro_rules! root {
     ($($(#[$attribute:meta])* $visibility:vis static $root:ident: $ty:ty = $name:expr;)*) => { $(
         $(#[$attribute])*
         $visibility static $root: $crate::root::Root<$ty> = {
-            const DESC: &$crate::heritable::TypeDesc = <$ty as $crate::heritable::Heritable>::TYPE;
-            const FORM_BYTES: usize = $crate::root::expansion::flat_len(DESC);
-            const NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, FORM_BYTES);
+            const HEIRLOOM_DESC: &$crate::heritable::TypeDesc = <$ty as $crate::heritable::Heritable>::TYPE;
+            const HEIRLOOM_FORM_BYTES: usize = $crate::root::expansion::flat_len(HEIRLOOM_DESC);
+            const HEIRLOOM_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, HEIRLOOM_FORM_BYTES);
             #[used]
             #[unsafe(link_section = ".note.heirloom")]
-            static NOTE: $crate::root::expansion::NoteBytes<NOTE_BYTES> = $crate::root::expansion::root_note(
+            static HEIRLOOM_NOTE: $crate::root::expansion::NoteBytes<HEIRLOOM_NOTE_BYTES> = $crate::root::expansion::root_note(
                 $name,
-                &$crate::root::expansion::flatten::<FORM_BYTES>(DESC),
+                &$crate::root::expansion::flatten::<HEIRLOOM_FORM_BYTES>(HEIRLOOM_DESC),
             );
-            $crate::root::Root::new($name, NOTE.as_bytes())
+            const HEIRLOOM_RULES_BYTES: usize = $crate::root::expansion::rules_len(HEIRLOOM_DESC);
+            const HEIRLOOM_RULES_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, HEIRLOOM_RULES_BYTES);
+            #[used]
+            #[unsafe(link_section = ".note.heirloom")]
+            static HEIRLOOM_RULES: $crate::root::expansion::NoteBytes<HEIRLOOM_RULES_NOTE_BYTES> =
+                $crate::root::expansion::rules_note(
+                    $name,
+                    &$crate::root::expansion::rules_form::<HEIRLOOM_RULES_BYTES>(HEIRLOOM_DESC),
+                );
+            static HEIRLOOM_HOOKS: [::core::option::Option<$crate::root::expansion::Hook>;
+                $crate::root::expansion::nr_hooks(HEIRLOOM_DESC)] = $crate::root::expansion::hooks(HEIRLOOM_DESC);
+            // The loader calls what stands here before `main`: so a root is known though nobody has used it yet.
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static HEIRLOOM_REGISTER: extern "C" fn() = {
+                extern "C" fn heirloom_register() {
+                    $crate::root::expansion::register($root.declared());
+                }
+                heirloom_register
+            };
+            $crate::root::Root::new($name, HEIRLOOM_NOTE.as_bytes(), HEIRLOOM_RULES.as_bytes(), &HEIRLOOM_HOOKS)
         };
     )* };
 }

@@ -363,3 +363,42 @@ fn a_run_of_blocks_grows_where_it_is() {
     unsafe { alloc::deallocate(moved, layout(2 * nine)) };
     assert_eq!(heap.scan().unwrap().live_objects, 0);
 }
+
+/// Where bytes are zeroed at the freeze, what a large object held may be what the next one finds. Who asks for zeros gets
+/// them all the same, and nothing is left behind the end of an object or in the file.
+#[test]
+fn old_bytes_of_large_objects_reach_nobody_who_asked_for_zeros() {
+    let _turn = turn();
+    let heap = Heap::inherit_or_create("test", small().scrub(Scrub::AtFreeze)).unwrap();
+    let sizes = [20_000, 33_000, 60_000, 100_000, 130_001, 300_000, 1_000_000];
+    for round in 0..3 {
+        let _inside = heap.enter();
+        for size in sizes {
+            empty(&fill(2, size), size);
+            let layout = Layout::from_size_align(size - size / 7 * round, 16).unwrap();
+            let zeroed = alloc::allocate_zeroed(layout).unwrap();
+            // SAFETY: the object is ours.
+            let bytes = unsafe { std::slice::from_raw_parts(zeroed.as_ptr(), layout.size()) };
+            assert!(bytes.iter().all(|&byte| byte == 0), "{size} bytes, round {round}");
+            // SAFETY: allocated above.
+            unsafe { alloc::deallocate(zeroed, layout) };
+            // An odd size in the place of the old object: what lies behind it is scanned below.
+            let odd = fill(1, size - 7);
+            let layout = Layout::from_size_align(size - 7, 16).unwrap();
+            // SAFETY: the object is ours.
+            let grown = unsafe { alloc::reallocate(odd[0], layout, size + 40_000) }.unwrap();
+            // SAFETY: as above.
+            unsafe { grown.as_ptr().add(size - 7).write_bytes(7, 40_007) };
+            empty(&[grown], size + 40_000);
+        }
+    }
+    let kept = {
+        let _inside = heap.enter();
+        sizes.map(|size| (fill(1, size - 100), size - 100))
+    };
+    let scan = heap.scan().unwrap();
+    assert_eq!((scan.live_objects, scan.stale_bytes), (sizes.len() as u64, 0));
+    for (objects, size) in kept {
+        empty(&objects, size);
+    }
+}

@@ -25,7 +25,7 @@ mod reader;
 mod records;
 
 pub use geometry::{Geometry, GeometryError, MIN_SLOT_BYTES, WORD_SLOTS};
-pub use reader::{BlockView, CacheView, Memory, PoolError, PoolReader, SlabView, Tally};
+pub use reader::{BlockView, CacheView, Listed, Memory, PoolError, PoolReader, SlabView, Tally};
 pub use records::{
     BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC, BlockHead, BlockRecord, CACHE_MERGEABLE,
     CACHE_NAME_BYTES, COMPATIBLE, CacheRecord, CpuCacheRecord, CpuRecord, MAGAZINE_SLOTS, MIN_MAGAZINE,

@@ -195,8 +195,8 @@ pub struct SlabRecord {
 pub struct CpuRecord {
     /// Taken for everything but the magazine's own pop and push.
     pub lock: u32,
-    /// Zero.
-    pub padding: u32,
+    /// The door word: 1 while the thread is inside the heap, so that a recovery knows who was. No business of the pool's.
+    pub inside: u32,
     /// `tenure << 16 | cpu + 1` while some thread has this slot, else 0.
     pub tag: u64,
     /// Accumulator of remote frees: descriptor.
@@ -209,8 +209,8 @@ pub struct CpuRecord {
     pub place: u64,
     /// The object.
     pub placed: u64,
-    /// Zero.
-    pub reserved: u64,
+    /// Offset of the diary (`crate::diary`) of whoever has this slot, or 0. No business of the pool's.
+    pub diary: u64,
 }
 
 /// One cache of one CPU.
@@ -234,8 +234,10 @@ pub struct CpuCacheRecord {
     pub refilled: u32,
     /// [`CacheRecord::orphan_stamp`] when that search began.
     pub search_stamp: u64,
+    /// Units of the slabs on `partial` that have all their slots. Derived.
+    pub idle_units: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
     /// Offsets of free slots: a ring, the hottest at `top - 1`.
     pub slots: [u64; MAGAZINE_SLOTS],
 }

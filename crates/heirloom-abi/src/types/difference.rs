@@ -6,7 +6,7 @@
 
 use core::fmt::{self, Display, Formatter};
 
-use super::{ARRAY, Fields, MAX_DEPTH, Shape, TypeView, TypesError, Variants};
+use super::{ARRAY, Cases, Fields, MAX_DEPTH, Shape, TypeView, TypesError, VariantView};
 
 /// Finds the first difference between two byte forms; there is none exactly if the bytes are equal.
 pub fn first_difference<'a>(old: &'a [u8], new: &'a [u8]) -> Result<Option<Difference<'a>>, TypesError> {
@@ -215,6 +215,13 @@ fn compare<'a>(path: &mut Path<'a>, old: &TypeView<'a>, new: &TypeView<'a>) -> O
                 Some(Change::Repr { of, old: a, new: b })
             }
         }
+        (Shape::DataEnum { repr: a, cases: old }, Shape::DataEnum { repr: b, cases: new }) => {
+            if a == b {
+                compare_cases(path, of, old, new)
+            } else {
+                Some(Change::Repr { of, old: a, new: b })
+            }
+        }
         (Shape::Array { len: a, elem: mut old }, Shape::Array { len: b, elem: mut new }) => {
             if a != b {
                 return other;
@@ -284,11 +291,23 @@ fn compare_fields<'a>(
         .or_else(|| (!old.map(|f| f.name).eq(new.map(|f| f.name))).then_some(Change::Reordered { of }))
 }
 
-fn compare_variants<'a>(of: &'a str, old: Variants<'a>, new: Variants<'a>) -> Option<Change<'a>> {
-    let value_in = |mut variants: Variants<'a>, name: &str| {
+/// Compares variants, then the fields of each.
+fn compare_cases<'a>(path: &mut Path<'a>, of: &'a str, old: Cases<'a>, new: Cases<'a>) -> Option<Change<'a>> {
+    compare_variants(of, old.map(|case| case.variant), new.map(|case| case.variant)).or_else(|| {
+        // The names are the same and in the same order.
+        old.zip(new).find_map(|(old, new)| compare_fields(path, old.variant.name, old.fields, new.fields))
+    })
+}
+
+fn compare_variants<'a>(
+    of: &'a str,
+    old: impl Iterator<Item = VariantView<'a>> + Clone,
+    new: impl Iterator<Item = VariantView<'a>> + Clone,
+) -> Option<Change<'a>> {
+    fn value_in<'a>(mut variants: impl Iterator<Item = VariantView<'a>>, name: &str) -> Option<i128> {
         variants.find(|variant| variant.name == name).map(|variant| variant.discriminant)
-    };
-    let gone = old.into_iter().find_map(|variant| match value_in(new, variant.name) {
+    }
+    let gone = old.clone().find_map(|variant| match value_in(new.clone(), variant.name) {
         None => Some(Change::VariantMissing { of, variant: variant.name }),
         Some(value) if value == variant.discriminant => None,
         Some(value) => {
@@ -296,10 +315,19 @@ fn compare_variants<'a>(of: &'a str, old: Variants<'a>, new: Variants<'a>) -> Op
         }
     });
     gone.or_else(|| {
-        let added = new.into_iter().find(|variant| value_in(old, variant.name).is_none())?;
+        let added = new.clone().find(|variant| value_in(old.clone(), variant.name).is_none())?;
         Some(Change::VariantAdded { of, variant: added.name })
     })
-    .or_else(|| (!old.eq(new)).then_some(Change::Reordered { of }))
+    .or_else(|| {
+        let same = old.map(|variant| variant.name).eq(new.map(|variant| variant.name));
+        (!same).then_some(Change::Reordered { of })
+    })
+}
+
+/// Finds the first difference between two types, whatever their rules.
+pub fn first_change<'a>(old: &TypeView<'a>, new: &TypeView<'a>) -> Option<Difference<'a>> {
+    let mut path = Path { steps: [None; MAX_DEPTH], len: 0 };
+    compare(&mut path, old, new).map(|change| Difference { path, change })
 }
 
 impl Display for Difference<'_> {

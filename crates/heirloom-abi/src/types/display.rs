@@ -46,6 +46,22 @@ fn write_type(f: &mut Formatter<'_>, ty: &TypeView<'_>, indent: usize) -> Result
             new_line(f, indent)?;
             f.write_str("}")
         }
+        Shape::DataEnum { repr, cases } if f.alternate() => {
+            write!(f, "enum {}: {repr} {{ // {} bytes", ty.name, ty.size)?;
+            for case in cases {
+                new_line(f, indent + 1)?;
+                write!(f, "{} = {}", case.variant.name, case.variant.discriminant)?;
+                for (i, field) in case.fields.enumerate() {
+                    f.write_str(if i == 0 { " { " } else { ", " })?;
+                    write!(f, "{}: ", field.name)?;
+                    write_type(f, &field.ty, indent + 1)?;
+                    write!(f, " at {}", field.offset)?;
+                }
+                f.write_str(if case.fields.count() == 0 { "," } else { " }," })?;
+            }
+            new_line(f, indent)?;
+            f.write_str("}")
+        }
         Shape::Array { len, mut elem } => {
             f.write_str("[")?;
             if let Some(elem) = elem.next() {
@@ -61,7 +77,11 @@ fn write_type(f: &mut Formatter<'_>, ty: &TypeView<'_>, indent: usize) -> Result
             }
             f.write_str(if args.count() == 0 { "" } else { ">" })
         }
-        Shape::Primitive | Shape::Recursive | Shape::Struct(_) | Shape::Enum { .. } => f.write_str(ty.name),
+        Shape::Primitive
+        | Shape::Recursive
+        | Shape::Struct(_)
+        | Shape::Enum { .. }
+        | Shape::DataEnum { .. } => f.write_str(ty.name),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The writer: a constant tree into a constant array of bytes.
 //!
-//! One walk serves both functions: it counts when it has no room to write in, so that the length cannot disagree
-//! with the bytes. It runs in the compiler; what it refuses is a compile error of the binary that declares the type.
+//! One walk serves all functions: it counts when it has no room to write in, so that the length cannot disagree with the
+//! bytes, and collects the hooks that it has numbered. It runs in the compiler; what it refuses is a compile error of the binary that declares the type.
 
+use super::rules::{HAS_DEFAULT, ROLLBACK, SECRET};
 use super::{
-    FORM_MAGIC, FORM_VERSION, FieldDesc, MAX_BYTES, MAX_DEPTH, MAX_NAME_BYTES, TypeDesc, TypeKind,
-    VariantDesc, Within, tag,
+    CaseDesc, FORM_MAGIC, FieldDesc, Hook, Lineage, MAX_BYTES, MAX_DEPTH, MAX_NAME_BYTES, RULES_MAGIC,
+    RULES_VERSION, TypeDesc, TypeKind, TypeRules, VariantDesc, Within, tag,
 };
 
 /// Counts the bytes of the byte form of `ty`.
@@ -15,7 +16,7 @@ use super::{
 /// Panics, in a constant at compile time, for the same types as [`flatten`].
 #[must_use]
 pub const fn flat_len(ty: &TypeDesc) -> usize {
-    let mut out = Out { bytes: &mut [], at: 0, counts: true };
+    let mut out = Out::counting();
     out.form(ty);
     out.at
 }
@@ -26,14 +27,74 @@ pub const fn flat_len(ty: &TypeDesc) -> usize {
 ///
 /// Panics, in a constant at compile time, if `N` is not [`flat_len`], or the type is deeper than [`MAX_DEPTH`],
 /// longer than [`MAX_BYTES`], has an empty name or one longer than [`MAX_NAME_BYTES`], or a recursive part that
-/// no struct of that name encloses.
+/// no struct or enum of that name encloses.
 #[must_use]
 pub const fn flatten<const N: usize>(ty: &TypeDesc) -> [u8; N] {
     let mut bytes = [0; N];
-    let mut out = Out { bytes: &mut bytes, at: 0, counts: false };
+    let mut out = Out { bytes: &mut bytes, counts: false, ..Out::counting() };
     out.form(ty);
     assert!(out.at == N, "flatten::<N>: N is not flat_len of the type");
     bytes
+}
+
+/// As [`flatten`], for a type that is known only when the program runs.
+///
+/// # Panics
+///
+/// As [`flatten`].
+pub fn flatten_into(ty: &TypeDesc, bytes: &mut [u8]) {
+    let len = bytes.len();
+    let mut out = Out { bytes, counts: false, ..Out::counting() };
+    out.form(ty);
+    assert!(out.at == len, "flatten_into: the length is not flat_len of the type");
+}
+
+/// Counts the bytes of the form of `ty` with its rules.
+///
+/// # Panics
+///
+/// As [`rules_form`].
+#[must_use]
+pub const fn rules_len(ty: &TypeDesc) -> usize {
+    let mut out = Out::counting();
+    out.form_with_rules(ty);
+    out.at
+}
+
+/// Writes the form of `ty` with its rules; `N` is its [`rules_len`].
+///
+/// # Panics
+///
+/// As [`flatten`].
+#[must_use]
+pub const fn rules_form<const N: usize>(ty: &TypeDesc) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut out = Out { bytes: &mut bytes, counts: false, ..Out::counting() };
+    out.form_with_rules(ty);
+    assert!(out.at == N, "rules_form::<N>: N is not rules_len of the type");
+    bytes
+}
+
+/// Counts the hooks that the form of `ty` with its rules refers to.
+#[must_use]
+pub const fn nr_hooks(ty: &TypeDesc) -> usize {
+    let mut out = Out::counting();
+    out.form_with_rules(ty);
+    out.nr_hooks
+}
+
+/// Collects the hooks that the form of `ty` with its rules refers to; `N` is their number, [`nr_hooks`].
+///
+/// # Panics
+///
+/// Panics if `N` is another number.
+#[must_use]
+pub const fn hooks<const N: usize>(ty: &TypeDesc) -> [Option<Hook>; N] {
+    let mut hooks = [None; N];
+    let mut out = Out { hooks: &mut hooks, ..Out::counting() };
+    out.form_with_rules(ty);
+    assert!(out.nr_hooks == N, "hooks::<N>: N is not nr_hooks of the type");
+    hooks
 }
 
 /// Computes the fingerprint of a byte form: XXH64 with seed 0.
@@ -47,14 +108,43 @@ struct Out<'a> {
     bytes: &'a mut [u8],
     at: usize,
     counts: bool,
+    /// The lowest version that knows all that was written.
+    version: u16,
+    with_rules: bool,
+    hooks: &'a mut [Option<Hook>],
+    nr_hooks: usize,
 }
 
 impl Out<'_> {
+    const fn counting() -> Self {
+        Out {
+            bytes: &mut [],
+            at: 0,
+            counts: true,
+            version: 1,
+            with_rules: false,
+            hooks: &mut [],
+            nr_hooks: 0,
+        }
+    }
+
     const fn form(&mut self, ty: &TypeDesc) {
         self.put(&FORM_MAGIC);
-        self.put(&FORM_VERSION.to_le_bytes());
+        self.put(&[0, 0]);
         self.node(ty, 1, None);
+        if !self.counts {
+            // Known only now.
+            self.bytes[2] = self.version as u8;
+        }
         assert!(self.at <= MAX_BYTES, "the description of a type is longer than 64 KiB");
+    }
+
+    const fn form_with_rules(&mut self, ty: &TypeDesc) {
+        self.with_rules = true;
+        self.put(&RULES_MAGIC);
+        self.put(&RULES_VERSION.to_le_bytes());
+        self.node(ty, 1, None);
+        assert!(self.at <= MAX_BYTES, "the description of a type with its history is longer than 64 KiB");
     }
 
     const fn node(&mut self, ty: &TypeDesc, depth: usize, within: Option<&Within<'_>>) {
@@ -67,6 +157,7 @@ impl Out<'_> {
             TypeKind::Array { .. } => tag::ARRAY,
             TypeKind::Collection { .. } => tag::COLLECTION,
             TypeKind::Recursive => tag::RECURSIVE,
+            TypeKind::DataEnum { .. } => tag::DATA_ENUM,
         };
         self.put(&[kind, ty.align.trailing_zeros() as u8]);
         self.put(&ty.size.to_le_bytes());
@@ -76,10 +167,19 @@ impl Out<'_> {
             TypeKind::Struct { fields } => {
                 let own = Within { name: ty.name, size: ty.size, align: ty.align, outer: within };
                 self.fields(fields, depth, &own);
+                self.lineage(ty.rules, depth, within);
             }
             TypeKind::FieldlessEnum { repr, variants } => {
                 self.name(repr);
                 self.variants(variants);
+                self.lineage(ty.rules, depth, within);
+            }
+            TypeKind::DataEnum { repr, cases } => {
+                self.version = 2;
+                let own = Within { name: ty.name, size: ty.size, align: ty.align, outer: within };
+                self.name(repr);
+                self.cases(cases, depth, &own);
+                self.lineage(ty.rules, depth, within);
             }
             TypeKind::Array { elem, len } => {
                 self.put(&len.to_le_bytes());
@@ -110,6 +210,9 @@ impl Out<'_> {
         while i < fields.len() {
             self.name(fields[i].name);
             self.put(&fields[i].offset.to_le_bytes());
+            if self.with_rules {
+                self.field_rules(&fields[i]);
+            }
             self.node(fields[i].ty, depth + 1, Some(within));
             i += 1;
         }
@@ -120,8 +223,75 @@ impl Out<'_> {
         self.put(&(variants.len() as u16).to_le_bytes());
         let mut i = 0;
         while i < variants.len() {
-            self.name(variants[i].name);
-            self.put(&variants[i].discriminant.to_le_bytes());
+            self.variant(&variants[i]);
+            i += 1;
+        }
+    }
+
+    const fn cases(&mut self, cases: &[CaseDesc], depth: usize, within: &Within<'_>) {
+        assert!(cases.len() <= u16::MAX as usize, "an enum has more than 65535 variants");
+        self.put(&(cases.len() as u16).to_le_bytes());
+        let mut i = 0;
+        while i < cases.len() {
+            self.variant(&cases[i].variant);
+            self.fields(cases[i].fields, depth, within);
+            i += 1;
+        }
+    }
+
+    const fn variant(&mut self, variant: &VariantDesc) {
+        self.name(variant.name);
+        self.put(&variant.discriminant.to_le_bytes());
+        if self.with_rules {
+            self.names(variant.was);
+        }
+    }
+
+    const fn field_rules(&mut self, field: &FieldDesc) {
+        let flags = if field.rules.default.is_some() { HAS_DEFAULT } else { 0 };
+        self.put(&[flags | if field.rules.secret { SECRET } else { 0 }]);
+        if let Some((write, drop)) = field.rules.default {
+            self.hook(Hook::Default(write, drop));
+        }
+        self.names(field.rules.was);
+    }
+
+    const fn lineage(&mut self, rules: &TypeRules, depth: usize, within: Option<&Within<'_>>) {
+        if self.with_rules {
+            self.put(&[if rules.rollback { ROLLBACK } else { 0 }]);
+            self.names(rules.removed);
+            self.relatives(rules.from, depth, within);
+            self.relatives(rules.back_to, depth, within);
+        }
+    }
+
+    const fn relatives(&mut self, relatives: &[Lineage], depth: usize, within: Option<&Within<'_>>) {
+        assert!(relatives.len() <= u8::MAX as usize, "a type has more than 255 ancestors");
+        self.put(&[relatives.len() as u8]);
+        let mut i = 0;
+        while i < relatives.len() {
+            let Lineage { ty, convert, drop_made, drop_other } = relatives[i];
+            self.hook(Hook::Convert { convert, drop_made, drop_other });
+            self.node(ty, depth + 1, within);
+            i += 1;
+        }
+    }
+
+    const fn hook(&mut self, hook: Hook) {
+        assert!(self.nr_hooks < u16::MAX as usize, "a type has more than 65535 defaults and conversions");
+        self.put(&(self.nr_hooks as u16).to_le_bytes());
+        if !self.hooks.is_empty() {
+            self.hooks[self.nr_hooks] = Some(hook);
+        }
+        self.nr_hooks += 1;
+    }
+
+    const fn names(&mut self, names: &[&str]) {
+        assert!(names.len() <= u8::MAX as usize, "there are more than 255 former names");
+        self.put(&[names.len() as u8]);
+        let mut i = 0;
+        while i < names.len() {
+            self.name(names[i]);
             i += 1;
         }
     }

@@ -15,36 +15,56 @@
 //! node        := kind:u8 align_log2:u8 size:u64 name payload
 //! name        := len:u8 utf8[len]
 //! payload     := (1 primitive)   nothing
-//!              | (2 struct)      nr:u16 (name offset:u64 node)*
+//!              | (2 struct)      fields
 //!              | (3 enum)        repr:name nr:u16 (name discriminant:i128)*
 //!              | (4 array)       len:u64 node
 //!              | (5 collection)  format_version:u32 nr:u8 node*
-//!              | (6 recursive)   nothing: the enclosing struct of this name
+//!              | (6 recursive)   nothing: the enclosing struct or enum of this name
+//!              | (7 data enum)   repr:name nr:u16 (name discriminant:i128 fields)*
+//! fields      := nr:u16 (name offset:u64 node)*
 //! ```
+//!
+//! The version is the lowest that knows every kind in the form: 1, or 2 where there is an enum with data.
+//!
+//! A second form, "HR" instead of "HT", says of the same type how it takes what its ancestors left (`rules`). It stands in
+//! the note only: what lies in a heap has a layout, and no rules.
 //!
 //! # Invariants (tested by `TypeView::parse`)
 //!
 //! - *bounded*: at most [`MAX_BYTES`] bytes and [`MAX_DEPTH`] levels.
-//! - *contained*: a field lies within its struct, an array is as large as its elements.
-//! - *enclosed*: a recursive node names a struct around it, of the same size and alignment.
+//! - *contained*: a field lies within its struct or enum, an array is as large as its elements.
+//! - *enclosed*: a recursive node names a struct or enum around it, of the same size and alignment.
 //! - *printable*: names are UTF-8 without control characters.
 
 mod difference;
 mod display;
 mod flatten;
 mod reader;
+mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use difference::{Change, Difference, Part, Path, Step, first_difference};
-pub use flatten::{fingerprint, flat_len, flatten};
-pub use reader::{Children, FieldView, Fields, Shape, TypeView, TypesError, VariantView, Variants};
+pub use difference::{Change, Difference, Part, Path, Step, first_change, first_difference};
+pub use flatten::{fingerprint, flat_len, flatten, flatten_into, hooks, nr_hooks, rules_form, rules_len};
+pub use reader::{
+    CaseView, Cases, Children, FieldView, Fields, Names, Shape, TypeView, TypesError, VariantView, Variants,
+};
+pub use rules::{
+    ConvertFn, DefaultFn, DropFn, FieldRules, FieldRulesView, History, Hook, Lineage, Relative, Relatives,
+    TypeRules,
+};
 
-/// The version of the byte form that [`flatten()`] writes and [`TypeView::parse`] understands.
-pub const FORM_VERSION: u16 = 1;
+/// The highest version of the byte form that [`flatten()`] writes and [`TypeView::parse`] understands.
+pub const FORM_VERSION: u16 = 2;
+
+/// The version of the form with rules.
+pub const RULES_VERSION: u16 = 1;
 
 /// The first two bytes of every byte form.
 pub const FORM_MAGIC: [u8; 2] = *b"HT";
+
+/// The first two bytes of every form with rules.
+pub const RULES_MAGIC: [u8; 2] = *b"HR";
 
 /// The largest byte form that is written or read.
 pub const MAX_BYTES: usize = 64 * 1024;
@@ -74,6 +94,8 @@ pub struct TypeDesc {
     pub align: u64,
     /// What is inside.
     pub kind: TypeKind,
+    /// How it takes what its ancestors left; no part of the layout.
+    pub rules: &'static TypeRules,
 }
 
 /// What is inside a type.
@@ -107,8 +129,15 @@ pub enum TypeKind {
         /// The type arguments, on whose layout the contents depend.
         args: &'static [&'static TypeDesc],
     },
-    /// The enclosing struct of the same name, so that a linked type does not make an endless description.
+    /// The enclosing struct or enum of the same name, so that a linked type does not make an endless description.
     Recursive,
+    /// An integer that says which of several sets of fields is there.
+    DataEnum {
+        /// The name of the integer, such as `u8`.
+        repr: &'static str,
+        /// The variants in the order of their declaration.
+        cases: &'static [CaseDesc],
+    },
 }
 
 /// Describes one field of a struct.
@@ -120,6 +149,8 @@ pub struct FieldDesc {
     pub offset: u64,
     /// The type of the field.
     pub ty: &'static TypeDesc,
+    /// How it comes to be where an ancestor has no such field.
+    pub rules: FieldRules,
 }
 
 /// Describes one variant of a fieldless enum.
@@ -129,13 +160,30 @@ pub struct VariantDesc {
     pub name: &'static str,
     /// The value that stands for it; `i128` holds every discriminant of `u64` and of `i64`.
     pub discriminant: i128,
+    /// Names that it had before.
+    pub was: &'static [&'static str],
+}
+
+/// Describes one variant of an enum with data.
+#[derive(Clone, Copy, Debug)]
+pub struct CaseDesc {
+    /// Its name and value.
+    pub variant: VariantDesc,
+    /// Its fields, each at its offset in the whole enum.
+    pub fields: &'static [FieldDesc],
 }
 
 impl TypeDesc {
     /// Describes a type that has nothing inside.
     #[must_use]
     pub const fn primitive(name: &'static str, size: usize, align: usize) -> Self {
-        Self { name, size: size as u64, align: align as u64, kind: TypeKind::Primitive }
+        Self {
+            name,
+            size: size as u64,
+            align: align as u64,
+            kind: TypeKind::Primitive,
+            rules: TypeRules::NONE,
+        }
     }
 
     /// Describes a collection whose layout is heirloom's own, at version `format_version`.
@@ -160,13 +208,20 @@ impl TypeDesc {
             size: size as u64,
             align: align as u64,
             kind: TypeKind::Collection { format_version, args },
+            rules: TypeRules::NONE,
         }
     }
 
-    /// Describes the enclosing struct called `name`.
+    /// Describes the enclosing struct or enum called `name`.
     #[must_use]
     pub const fn recursive(name: &'static str, size: usize, align: usize) -> Self {
-        Self { name, size: size as u64, align: align as u64, kind: TypeKind::Recursive }
+        Self {
+            name,
+            size: size as u64,
+            align: align as u64,
+            kind: TypeKind::Recursive,
+            rules: TypeRules::NONE,
+        }
     }
 }
 
@@ -178,9 +233,10 @@ mod tag {
     pub(super) const ARRAY: u8 = 4;
     pub(super) const COLLECTION: u8 = 5;
     pub(super) const RECURSIVE: u8 = 6;
+    pub(super) const DATA_ENUM: u8 = 7;
 }
 
-/// One struct around the node at hand, and those around it in turn.
+/// One struct or enum around the node at hand, and those around it in turn.
 struct Within<'a> {
     name: &'a str,
     size: u64,

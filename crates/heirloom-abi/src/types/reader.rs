@@ -3,7 +3,11 @@
 //! [`TypeView::parse`] walks everything once and refuses what breaks an invariant of the module. Views are made from
 //! nowhere else, so that their iterators need no errors: where validated bytes would fail, they end.
 
-use super::{FORM_MAGIC, FORM_VERSION, MAX_BYTES, MAX_DEPTH, Within, tag};
+use super::rules::{HAS_DEFAULT, ROLLBACK, SECRET};
+use super::{
+    FORM_MAGIC, FORM_VERSION, FieldRulesView, History, MAX_BYTES, MAX_DEPTH, RULES_MAGIC, RULES_VERSION,
+    Relatives, Within, tag,
+};
 
 /// Why bytes are not the byte form of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +19,9 @@ pub enum TypesError {
         found: [u8; 2],
     },
     /// The byte form is of a version that this reader does not know.
-    #[error("type description has version {found}, this binary reads {FORM_VERSION}")]
+    #[error(
+        "type description has version {found}, this binary reads 1 to {FORM_VERSION}, and the lowest that will do"
+    )]
     Version {
         /// What stands there.
         found: u16,
@@ -140,8 +146,15 @@ pub enum Shape<'a> {
         /// The type arguments.
         args: Children<'a>,
     },
-    /// The enclosing struct of the same name.
+    /// The enclosing struct or enum of the same name.
     Recursive,
+    /// An integer that says which fields are there.
+    DataEnum {
+        /// The name of the integer.
+        repr: &'a str,
+        /// The variants.
+        cases: Cases<'a>,
+    },
 }
 
 /// One field.
@@ -153,15 +166,42 @@ pub struct FieldView<'a> {
     pub offset: u64,
     /// Its type.
     pub ty: TypeView<'a>,
+    /// What it says beside its layout.
+    pub rules: FieldRulesView<'a>,
 }
 
 /// One variant of an enum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct VariantView<'a> {
     /// The identifier.
     pub name: &'a str,
     /// The value that stands for it.
     pub discriminant: i128,
+    /// Names that it had before.
+    pub was: Names<'a>,
+}
+
+/// One variant of an enum with data.
+#[derive(Clone, Copy, Debug)]
+pub struct CaseView<'a> {
+    /// Its name and value.
+    pub variant: VariantView<'a>,
+    /// Its fields, each at its offset in the whole enum.
+    pub fields: Fields<'a>,
+}
+
+/// Iterates over names.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    cursor: Cursor<'a>,
+    left: u8,
+}
+
+/// Iterates over the variants of an enum with data in the order of their declaration.
+#[derive(Clone, Copy, Debug)]
+pub struct Cases<'a> {
+    cursor: Cursor<'a>,
+    left: u16,
 }
 
 /// Iterates over the fields of a struct in the order of their declaration.
@@ -188,23 +228,60 @@ pub struct Children<'a> {
 impl<'a> TypeView<'a> {
     /// Validates a whole byte form and gives the type that it describes.
     pub fn parse(form: &'a [u8]) -> Result<Self, TypesError> {
+        let (root, cursor) = Self::parse_as(form, FORM_MAGIC, FORM_VERSION, false)?;
+        let found = u16::from_le_bytes([form[2], form[3]]);
+        // One type has one form: the lowest version that knows it.
+        ensure(found == cursor.version, TypesError::Version { found })?;
+        Ok(root)
+    }
+
+    /// Validates a whole form with rules and gives the type that it describes.
+    pub fn parse_rules(form: &'a [u8]) -> Result<Self, TypesError> {
+        Ok(Self::parse_as(form, RULES_MAGIC, RULES_VERSION, true)?.0)
+    }
+
+    fn parse_as(
+        form: &'a [u8],
+        magic: [u8; 2],
+        newest: u16,
+        with_rules: bool,
+    ) -> Result<(Self, Cursor<'a>), TypesError> {
         if form.len() > MAX_BYTES {
             return Err(TypesError::TooLong { len: form.len() });
         }
-        let mut cursor = Cursor { form, at: 0 };
+        let mut cursor = Cursor { form, at: 0, version: 1, with_rules };
         let found = cursor.array()?;
-        if found != FORM_MAGIC {
+        if found != magic {
             return Err(TypesError::Magic { found });
         }
         let found = u16::from_le_bytes(cursor.array()?);
-        if found != FORM_VERSION {
-            return Err(TypesError::Version { found });
-        }
+        ensure((1..=newest).contains(&found), TypesError::Version { found })?;
         let root = validate(&mut cursor, 1, None)?;
         match form.len() - cursor.at {
-            0 => Ok(root),
+            0 => Ok((root, cursor)),
             nr => Err(TypesError::Trailing { at: cursor.at, nr }),
         }
+    }
+
+    /// Returns what the type says of its ancestors: nothing, in a form without rules.
+    #[must_use]
+    pub fn history(&self) -> History<'a> {
+        let mut cursor = match self.shape {
+            Shape::Struct(mut fields) => {
+                while fields.next().is_some() {}
+                fields.cursor
+            }
+            Shape::Enum { mut variants, .. } => {
+                while variants.next().is_some() {}
+                variants.cursor
+            }
+            Shape::DataEnum { mut cases, .. } => {
+                while cases.next().is_some() {}
+                cases.cursor
+            }
+            _ => return History::NONE,
+        };
+        cursor.history().unwrap_or(History::NONE)
     }
 }
 
@@ -222,20 +299,22 @@ fn validate<'a>(
     match ty.shape {
         Shape::Primitive => {}
         Shape::Struct(fields) => {
-            let own = Within { name: ty.name, size: ty.size, align: ty.align, outer: within };
-            for _ in 0..fields.left {
-                let at = cursor.at;
-                cursor.name()?;
-                let offset = cursor.u64()?;
-                let inner = validate(cursor, depth + 1, Some(&own))?.size;
-                let fits = offset.checked_add(inner).is_some_and(|end| end <= ty.size);
-                ensure(fits, TypesError::Outside { at, offset, inner, size: ty.size })?;
-            }
+            validate_fields(cursor, depth, within, &ty, fields.left)?;
+            validate_lineage(cursor, depth, within)?;
         }
         Shape::Enum { variants, .. } => {
             for _ in 0..variants.left {
                 cursor.variant()?;
             }
+            validate_lineage(cursor, depth, within)?;
+        }
+        Shape::DataEnum { cases, .. } => {
+            for _ in 0..cases.left {
+                cursor.variant()?;
+                let nr = u16::from_le_bytes(cursor.array()?);
+                validate_fields(cursor, depth, within, &ty, nr)?;
+            }
+            validate_lineage(cursor, depth, within)?;
         }
         Shape::Array { len, .. } => {
             let elem = validate(cursor, depth + 1, within)?.size;
@@ -255,6 +334,47 @@ fn validate<'a>(
     Ok(ty)
 }
 
+fn validate_fields<'a>(
+    cursor: &mut Cursor<'a>,
+    depth: usize,
+    within: Option<&Within<'_>>,
+    ty: &TypeView<'a>,
+    nr: u16,
+) -> Result<(), TypesError> {
+    let own = Within { name: ty.name, size: ty.size, align: ty.align, outer: within };
+    for _ in 0..nr {
+        let at = cursor.at;
+        cursor.name()?;
+        let offset = cursor.u64()?;
+        cursor.field_rules()?;
+        let inner = validate(cursor, depth + 1, Some(&own))?.size;
+        let fits = offset.checked_add(inner).is_some_and(|end| end <= ty.size);
+        ensure(fits, TypesError::Outside { at, offset, inner, size: ty.size })?;
+    }
+    Ok(())
+}
+
+/// Walks what stands behind a struct or enum in a form with rules.
+fn validate_lineage(
+    cursor: &mut Cursor<'_>,
+    depth: usize,
+    within: Option<&Within<'_>>,
+) -> Result<(), TypesError> {
+    if !cursor.with_rules {
+        return Ok(());
+    }
+    let [_flags] = cursor.array()?;
+    cursor.names()?;
+    for _ in 0..2 {
+        let [nr] = cursor.array()?;
+        for _ in 0..nr {
+            let _hook: [u8; 2] = cursor.array()?;
+            validate(cursor, depth + 1, within)?;
+        }
+    }
+    Ok(())
+}
+
 fn ensure(holds: bool, error: TypesError) -> Result<(), TypesError> {
     if holds { Ok(()) } else { Err(error) }
 }
@@ -266,9 +386,46 @@ impl<'a> Iterator for Fields<'a> {
         self.left = self.left.checked_sub(1)?;
         let name = self.cursor.name().ok()?;
         let offset = self.cursor.u64().ok()?;
+        let rules = self.cursor.field_rules().ok()?;
         let ty = self.cursor.skip_node()?;
-        Some(FieldView { name, offset, ty })
+        Some(FieldView { name, offset, ty, rules })
     }
+}
+
+impl<'a> Iterator for Cases<'a> {
+    type Item = CaseView<'a>;
+
+    fn next(&mut self) -> Option<CaseView<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let variant = self.cursor.variant().ok()?;
+        let left = u16::from_le_bytes(self.cursor.array().ok()?);
+        let fields = Fields { cursor: self.cursor, left };
+        let mut behind = fields;
+        while behind.next().is_some() {}
+        self.cursor.at = behind.cursor.at;
+        Some(CaseView { variant, fields })
+    }
+}
+
+impl<'a> Iterator for Names<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.left = self.left.checked_sub(1)?;
+        self.cursor.name().ok()
+    }
+}
+
+impl Fields<'_> {
+    /// No fields: those of a variant that has none.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { cursor: Cursor::NONE, left: 0 }
+    }
+}
+
+impl Names<'_> {
+    pub(super) const NONE: Self = Self { cursor: Cursor::NONE, left: 0 };
 }
 
 impl<'a> Iterator for Variants<'a> {
@@ -291,12 +448,17 @@ impl<'a> Iterator for Children<'a> {
 
 /// A place in the bytes.
 #[derive(Clone, Copy, Debug)]
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     form: &'a [u8],
     at: usize,
+    /// The lowest version that knows all that was read.
+    version: u16,
+    with_rules: bool,
 }
 
 impl<'a> Cursor<'a> {
+    pub(super) const NONE: Self = Self { form: &[], at: 0, version: 1, with_rules: false };
+
     /// Reads a node up to its first child, and leaves the cursor there.
     fn head(&mut self) -> Result<TypeView<'a>, TypesError> {
         let at = self.at;
@@ -324,6 +486,12 @@ impl<'a> Cursor<'a> {
                 Shape::Collection { format_version, args: Children { cursor: *self, left } }
             }
             tag::RECURSIVE => Shape::Recursive,
+            tag::DATA_ENUM => {
+                self.version = 2;
+                let repr = self.name()?;
+                let left = u16::from_le_bytes(self.array()?);
+                Shape::DataEnum { repr, cases: Cases { cursor: *self, left } }
+            }
             found => return Err(TypesError::Kind { at, found }),
         };
         let fits = align_log2 <= MAX_ALIGN_LOG2 && size % (1 << align_log2) == 0;
@@ -332,17 +500,24 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a node and steps over all below it, which has been validated: the depth is known to be bounded.
-    fn skip_node(&mut self) -> Option<TypeView<'a>> {
+    pub(super) fn skip_node(&mut self) -> Option<TypeView<'a>> {
         let ty = self.head().ok()?;
         match ty.shape {
             Shape::Primitive | Shape::Recursive => {}
             Shape::Struct(mut fields) => {
                 while fields.next().is_some() {}
                 self.at = fields.cursor.at;
+                self.history()?;
             }
             Shape::Enum { mut variants, .. } => {
                 while variants.next().is_some() {}
                 self.at = variants.cursor.at;
+                self.history()?;
+            }
+            Shape::DataEnum { mut cases, .. } => {
+                while cases.next().is_some() {}
+                self.at = cases.cursor.at;
+                self.history()?;
             }
             Shape::Array { elem: mut below, .. } | Shape::Collection { args: mut below, .. } => {
                 while below.next().is_some() {}
@@ -353,7 +528,48 @@ impl<'a> Cursor<'a> {
     }
 
     fn variant(&mut self) -> Result<VariantView<'a>, TypesError> {
-        Ok(VariantView { name: self.name()?, discriminant: i128::from_le_bytes(self.array()?) })
+        let (name, discriminant) = (self.name()?, i128::from_le_bytes(self.array()?));
+        let was = if self.with_rules { self.names()? } else { Names::NONE };
+        Ok(VariantView { name, discriminant, was })
+    }
+
+    fn field_rules(&mut self) -> Result<FieldRulesView<'a>, TypesError> {
+        if !self.with_rules {
+            return Ok(FieldRulesView { was: Names::NONE, default: None, secret: false });
+        }
+        let [flags] = self.array()?;
+        let default = if flags & HAS_DEFAULT == 0 { None } else { Some(u16::from_le_bytes(self.array()?)) };
+        Ok(FieldRulesView { was: self.names()?, default, secret: flags & SECRET != 0 })
+    }
+
+    fn names(&mut self) -> Result<Names<'a>, TypesError> {
+        let [left] = self.array()?;
+        let names = Names { cursor: *self, left };
+        for _ in 0..left {
+            self.name()?;
+        }
+        Ok(names)
+    }
+
+    /// Steps over what stands behind a struct or enum; nothing, in a form without rules.
+    fn history(&mut self) -> Option<History<'a>> {
+        if !self.with_rules {
+            return Some(History::NONE);
+        }
+        let [flags] = self.array().ok()?;
+        let removed = self.names().ok()?;
+        let from = self.relatives()?;
+        let back_to = self.relatives()?;
+        Some(History { rollback: flags & ROLLBACK != 0, removed, from, back_to })
+    }
+
+    fn relatives(&mut self) -> Option<Relatives<'a>> {
+        let [left] = self.array().ok()?;
+        let relatives = Relatives { cursor: *self, left };
+        let mut behind = relatives;
+        while behind.next().is_some() {}
+        self.at = behind.cursor.at;
+        Some(relatives)
     }
 
     fn name(&mut self) -> Result<&'a str, TypesError> {
@@ -369,7 +585,7 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], TypesError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], TypesError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)

@@ -12,8 +12,8 @@ const STRING: &TypeDesc = &TypeDesc::collection("String", 1, 24, 8, &[]);
 
 macro_rules! structure {
     ($name:literal, $size:literal, $($field:literal at $offset:literal: $ty:expr),*) => {
-        &TypeDesc { name: $name, size: $size, align: 8, kind: TypeKind::Struct {
-            fields: &[$(FieldDesc { name: $field, offset: $offset, ty: $ty }),*],
+        &TypeDesc { name: $name, size: $size, align: 8, rules: TypeRules::NONE, kind: TypeKind::Struct {
+            fields: &[$(FieldDesc { name: $field, offset: $offset, ty: $ty, rules: FieldRules::NONE }),*],
         } }
     };
 }
@@ -55,8 +55,13 @@ fn a_type_reads_like_rust() {
 #[test]
 fn tuples_arrays_and_enums_read_like_rust() {
     const PAIR: &TypeDesc = structure!("(,)", 16, "0" at 0: U64, "1" at 8: U64);
-    const PAIRS: &TypeDesc =
-        &TypeDesc { name: ARRAY, size: 48, align: 8, kind: TypeKind::Array { elem: PAIR, len: 3 } };
+    const PAIRS: &TypeDesc = &TypeDesc {
+        name: ARRAY,
+        size: 48,
+        align: 8,
+        rules: TypeRules::NONE,
+        kind: TypeKind::Array { elem: PAIR, len: 3 },
+    };
     assert_eq!(TypeView::parse(form!(PAIRS)).unwrap().to_string(), "[(u64, u64); 3]");
     assert_eq!(
         format!("{:#}", TypeView::parse(form!(LEVEL)).unwrap()),
@@ -65,10 +70,16 @@ fn tuples_arrays_and_enums_read_like_rust() {
 }
 
 const fn level(variants: &'static [VariantDesc]) -> TypeDesc {
-    TypeDesc { name: "Level", size: 1, align: 1, kind: TypeKind::FieldlessEnum { repr: "u8", variants } }
+    TypeDesc {
+        name: "Level",
+        size: 1,
+        align: 1,
+        rules: TypeRules::NONE,
+        kind: TypeKind::FieldlessEnum { repr: "u8", variants },
+    }
 }
-const LOW: VariantDesc = VariantDesc { name: "Low", discriminant: 1 };
-const HIGH: VariantDesc = VariantDesc { name: "High", discriminant: -2 };
+const LOW: VariantDesc = VariantDesc { name: "Low", discriminant: 1, was: &[] };
+const HIGH: VariantDesc = VariantDesc { name: "High", discriminant: -2, was: &[] };
 const LEVEL: &TypeDesc = &level(&[LOW, HIGH]);
 
 #[test]
@@ -127,7 +138,7 @@ fn changes_of_an_enum_are_named() {
     const FEWER: &TypeDesc = &level(&[LOW]);
     assert_eq!(text(form!(LEVEL), form!(FEWER)), "Level: variant `High` is missing");
     assert_eq!(text(form!(FEWER), form!(LEVEL)), "Level: variant `High` was added");
-    const MOVED: &TypeDesc = &level(&[VariantDesc { name: "Low", discriminant: 7 }, HIGH]);
+    const MOVED: &TypeDesc = &level(&[VariantDesc { name: "Low", discriminant: 7, was: &[] }, HIGH]);
     assert_eq!(text(form!(LEVEL), form!(MOVED)), "Level: variant `Low` has another value, 1 -> 7");
     const TURNED: &TypeDesc = &level(&[HIGH, LOW]);
     assert_eq!(text(form!(LEVEL), form!(TURNED)), "Level: the same parts are declared in another order");
@@ -135,10 +146,20 @@ fn changes_of_an_enum_are_named() {
 
 #[test]
 fn an_array_of_another_length_is_another_type() {
-    const THREE: &TypeDesc =
-        &TypeDesc { name: ARRAY, size: 24, align: 8, kind: TypeKind::Array { elem: U64, len: 3 } };
-    const FOUR: &TypeDesc =
-        &TypeDesc { name: ARRAY, size: 32, align: 8, kind: TypeKind::Array { elem: U64, len: 4 } };
+    const THREE: &TypeDesc = &TypeDesc {
+        name: ARRAY,
+        size: 24,
+        align: 8,
+        rules: TypeRules::NONE,
+        kind: TypeKind::Array { elem: U64, len: 3 },
+    };
+    const FOUR: &TypeDesc = &TypeDesc {
+        name: ARRAY,
+        size: 32,
+        align: 8,
+        rules: TypeRules::NONE,
+        kind: TypeKind::Array { elem: U64, len: 4 },
+    };
     const OLD: &TypeDesc = structure!("Ring", 40, "slots" at 0: THREE);
     const NEW: &TypeDesc = structure!("Ring", 40, "slots" at 0: FOUR);
     assert_eq!(text(form!(OLD), form!(NEW)), "Ring.slots: [u64; 3] at 0 -> [u64; 4] at 0");

@@ -4,7 +4,7 @@
 use core::panic::Location;
 use core::ptr::NonNull;
 
-use heirloom_slab::Pool;
+use heirloom_slab::{Contents, Pool};
 
 use super::Machine;
 use crate::buddy::{Owner, State};
@@ -296,7 +296,7 @@ impl<'m, P: Platform> Machine<'m, P> {
         };
         let take = || match cache(pool) {
             Some(cache) => pool.alloc(pool.cpu(0), cache),
-            None => pool.alloc_large(bytes as u64),
+            None => pool.alloc_large(bytes as u64, Contents::Zeroed),
         };
         // Free slots are zeros always, so `Gfp::ZERO` has nothing left to do.
         let taken = take().or_else(|error| {

@@ -29,14 +29,14 @@ pub(crate) const MAGAZINE_SLOTS: usize = 4;
 #[repr(C, align(64))]
 pub(crate) struct CpuSlot {
     pub(crate) lock: AtomicU32,
-    pub(crate) padding: AtomicU32,
+    pub(crate) inside: core::sync::atomic::AtomicU32,
     pub(crate) tag: AtomicU64,
     pub(crate) out_slab: AtomicU64,
     pub(crate) out_word: AtomicU64,
     pub(crate) out_mask: AtomicU64,
     pub(crate) place: AtomicU64,
     pub(crate) placed: AtomicU64,
-    pub(crate) reserved: AtomicU64,
+    pub(crate) diary: core::sync::atomic::AtomicU64,
 }
 
 /// `heirloom_abi::pool::CpuCacheRecord` with atomics.
@@ -51,7 +51,8 @@ pub(crate) struct CpuCache {
     pub(crate) search: AtomicU32,
     pub(crate) refilled: AtomicU32,
     pub(crate) search_stamp: AtomicU64,
-    pub(crate) reserved: [AtomicU64; 2],
+    pub(crate) idle_units: AtomicU64,
+    pub(crate) reserved: AtomicU64,
     pub(crate) slots: [AtomicU64; MAGAZINE_SLOTS],
 }
 
@@ -94,6 +95,19 @@ impl<'a> Cpu<'a> {
         self.index
     }
 
+    /// The word by which the thread says that it is inside. The pool keeps it and never looks at it: what a dead thread
+    /// left stands there until somebody clears it.
+    #[inline(always)]
+    pub fn inside(&self) -> &'a core::sync::atomic::AtomicU32 {
+        &self.slot.inside
+    }
+
+    /// The place of the thread's diary. The pool keeps it and never looks at it, as [`Cpu::inside`].
+    #[inline(always)]
+    pub fn diary(&self) -> &'a core::sync::atomic::AtomicU64 {
+        &self.slot.diary
+    }
+
     pub(crate) fn accumulator(&self) -> Accumulator<'a> {
         Accumulator { slab: &self.slot.out_slab, word: &self.slot.out_word, mask: &self.slot.out_mask }
     }
@@ -126,7 +140,7 @@ impl CpuCache {
         for number in [&self.search, &self.nr_partial, &self.refilled] {
             number.store(0, Relaxed);
         }
-        for word in [&self.partial, &self.pending, &self.search_stamp] {
+        for word in [&self.partial, &self.pending, &self.search_stamp, &self.idle_units] {
             word.store(0, Relaxed);
         }
     }
@@ -154,7 +168,9 @@ const _: () = {
     use core::mem::offset_of;
     use heirloom_abi::pool::{CpuCacheRecord, CpuRecord};
     assert!(size_of::<CpuSlot>() == size_of::<CpuRecord>());
+    assert!(offset_of!(CpuSlot, inside) == offset_of!(CpuRecord, inside));
     assert!(offset_of!(CpuSlot, out_mask) == offset_of!(CpuRecord, out_mask));
+    assert!(offset_of!(CpuSlot, diary) == offset_of!(CpuRecord, diary));
     assert!(size_of::<CpuCache>() == size_of::<CpuCacheRecord>());
     assert!(offset_of!(CpuCache, limit) == offset_of!(CpuCacheRecord, limit));
     assert!(offset_of!(CpuCache, pending) == offset_of!(CpuCacheRecord, pending));

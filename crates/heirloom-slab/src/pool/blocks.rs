@@ -5,29 +5,36 @@
 
 use heirloom_abi::pool::{BLOCK_KIND_HUGE, BLOCK_KIND_NONE, BLOCK_KIND_SLABS, BLOCK_MAGIC, PoolRecord};
 
-use super::Pool;
+use super::large::Contents;
 use super::records::Block;
+use super::{Pool, Scrub};
 use crate::host::{Fault, Host};
 use crate::knobs::window;
 use crate::sync::Ordering::*;
 
 const POOL_ID_WORD: usize = core::mem::offset_of!(PoolRecord, pool_id) / 8;
 
-/// The entry of `Pool::room` for runs that no order describes.
-const ANY_RUN: usize = 7;
+/// Hints of `Pool::room` for aligned runs, one for each order; as many follow for runs of any length, of which hint `n` is for
+/// those of `2^n` units and more, up to the next.
+const NR_ORDERS: usize = 7;
+pub(super) const NR_HINTS: usize = 2 * NR_ORDERS;
 
 impl<H: Host> Pool<H> {
     /// Takes `2^order` units, aligned to as many, from a block with room: the entry and the first unit.
     pub(super) fn take_units(&self, order: u32) -> Option<(usize, u32)> {
-        self.take_run(order as usize, |free| aligned_run(free, order), 1 << order)
+        let find = |free| aligned_run(free, order);
+        self.take_run(order as usize, find, find, 1 << order)
     }
 
-    /// Takes `units` adjacent units from a block with room, all zeros: the entry and the first unit.
+    /// Takes `units` adjacent units from a block with room: the entry and the first unit.
     pub(super) fn take_any_units(&self, units: u32) -> Option<(usize, u32)> {
-        let (index, unit) = self.take_run(ANY_RUN, |free| any_run(free, units), units)?;
-        let block = &self.arena.blocks()[index];
-        self.clean_units(block, span(unit, units));
-        Some((index, unit))
+        let least = units.max(1).ilog2();
+        self.take_run(
+            NR_ORDERS + least as usize,
+            |free| any_run(free, units),
+            |free| any_run(free, 1 << least),
+            units,
+        )
     }
 
     /// Zeroes those of the units, in which nothing is, that may hold old bytes.
@@ -47,27 +54,40 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    fn take_run(&self, hint: usize, find: impl Fn(u64) -> Option<u32>, units: u32) -> Option<(usize, u32)> {
+    /// Takes what `find` finds in the first block where it does. Blocks in which `find_least` finds nothing are passed over from
+    /// now on by whoever comes with the same `hint`, as no other request with it can be served there.
+    fn take_run(
+        &self,
+        hint: usize,
+        find: impl Fn(u64) -> Option<u32>,
+        find_least: impl Fn(u64) -> Option<u32>,
+        units: u32,
+    ) -> Option<(usize, u32)> {
         let _guard = self.lock();
         let nr = self.nr_blocks();
-        // Any run is as good as none for another length, so that search starts at the first block.
-        let from = if hint == ANY_RUN { 0 } else { self.room[hint].load(Relaxed) as usize };
+        let from = self.room[hint].load(Relaxed) as usize;
+        let mut is_first = true;
         for (index, block) in self.arena.blocks()[..nr].iter().enumerate().skip(from) {
             if block.kind.load(Relaxed) != BLOCK_KIND_SLABS {
                 continue;
             }
             let free = block.free_units.load(Relaxed);
-            if let Some(unit) = find(free) {
+            if free != 0 && is_first && find_least(free).is_some() {
+                self.room[hint].store(index as u32, Relaxed);
+                is_first = false;
+            }
+            if let Some(unit) = if free == 0 { None } else { find(free) } {
                 if free == self.geometry.usable_units() {
                     self.nr_empty.fetch_sub(1, Relaxed);
                 }
                 self.mend_head(index);
                 block.free_units.store(free & !span(unit, units), Relaxed);
-                self.room[hint].store(index as u32, Relaxed);
                 return Some((index, unit));
             }
         }
-        self.room[hint].store(nr as u32, Relaxed);
+        if is_first {
+            self.room[hint].store(nr as u32, Relaxed);
+        }
         None
     }
 
@@ -118,11 +138,15 @@ impl<H: Host> Pool<H> {
         true
     }
 
-    /// Takes `run` blocks in a row for one object of `bytes`: the entry.
-    pub(super) fn take_huge(&self, run: u32, bytes: u64) -> Option<usize> {
+    /// Takes `run` blocks in a row for one object of `bytes`: the entry. They are zero but for what the object may hold.
+    pub(super) fn take_huge(&self, run: u32, bytes: u64, contents: Contents) -> Option<usize> {
+        let header = u64::from(self.geometry.header_units()) << self.geometry.unit_shift;
         let _guard = self.lock();
         let index = self.vacant_entry()?;
-        let offset = self.host.take(run)?;
+        let offset = match (contents, self.scrub) {
+            (Contents::Any, Scrub::AtFreeze) => self.host.take_with(run, header..header + bytes)?,
+            _ => self.host.take(run)?,
+        };
         self.set_up_block(index, offset, BLOCK_KIND_HUGE, run, bytes);
         Some(index)
     }
@@ -149,8 +173,11 @@ impl<H: Host> Pool<H> {
     pub(super) fn give_block_back(&self, index: usize) {
         let block = &self.arena.blocks()[index];
         let (offset, run) = (block.offset.load(Relaxed), block.run.load(Relaxed));
+        let header = u64::from(self.geometry.header_units()) << self.geometry.unit_shift;
+        let object_bytes = block.object_bytes.load(Relaxed);
         // Free units are all zeros unless they are dirty; what a huge object held is not.
-        let is_clean = block.kind.load(Relaxed) == BLOCK_KIND_SLABS && block.dirty_units.load(Relaxed) == 0;
+        let is_huge = block.kind.load(Relaxed) == BLOCK_KIND_HUGE;
+        let is_clean = !is_huge && block.dirty_units.load(Relaxed) == 0;
         block.kind.store(BLOCK_KIND_NONE, Release);
         window();
         for field in
@@ -163,8 +190,10 @@ impl<H: Host> Pool<H> {
         block.run.store(0, Relaxed);
         window();
         if is_clean {
-            let head_bytes = u64::from(self.geometry.header_units()) << self.geometry.unit_shift;
-            self.host.give_back_clean(offset, head_bytes);
+            self.host.give_back_clean(offset, header);
+        } else if is_huge && object_bytes > 0 && self.scrub == Scrub::AtFreeze {
+            // Of none but an object that a kill cut short, nobody knows how much it held.
+            self.host.give_back_dirty(offset, run, header.saturating_add(object_bytes));
         } else {
             self.host.give_back(offset, run);
         }

@@ -29,11 +29,14 @@ impl<H: Host> Pool<H> {
             }
             // Nobody had it yet, and no checksum covers it: what stands there is not to be trusted.
             cpu.reset(self.nr_caches());
+            cpu.slot.inside.store(0, Relaxed);
+            cpu.slot.diary.store(0, Relaxed);
         }
         self.open_magazines(cpu);
         for cache in cpu.caches.iter().take(self.nr_caches()) {
             cache.partial.store(0, Relaxed);
             cache.nr_partial.store(0, Relaxed);
+            cache.idle_units.store(0, Relaxed);
             cache.search.store(0, Relaxed);
             cache.search_stamp.store(0, Relaxed);
             cache.refilled.store(0, Relaxed);
@@ -64,6 +67,8 @@ impl<H: Host> Pool<H> {
         self.drain_all(&cpu);
         for cache in 0..self.nr_caches() {
             self.take_down_idle(&cpu, cache, 1);
+            // Those that are left: whoever adopts one counts it.
+            self.discount_units(&cpu.caches[cache], u64::MAX);
         }
         // A publisher that still reads the old tag may announce to this slot after the drain. Such slabs wait on its
         // list for the next thread, a CPU that is short of memory, or the freeze.

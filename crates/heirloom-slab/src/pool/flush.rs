@@ -32,7 +32,10 @@ impl Shape {
 }
 
 /// Slabs that are visited at a time. Slots that were freed in no order come from a few slabs by turns.
-const VISITS: usize = 16;
+const VISITS: usize = 32;
+
+/// The same where no more than so many slots go back, for which a long list of visits is not worth its making.
+const FEW: usize = 8;
 
 /// A slab while slots go back to it.
 struct Visit<'a> {
@@ -70,15 +73,25 @@ impl<H: Host> Pool<H> {
 
     /// Gives the `count` coldest slots of a magazine to their slabs, or to the accumulator for those of other CPUs.
     fn give_coldest(&self, cpu: &Locked<'_>, cache: usize, count: u32) {
+        let nr = cpu.caches[cache].nr().min(MAGAZINE_SLOTS as u32).min(count);
+        if nr as usize <= FEW {
+            self.give_nr::<FEW>(cpu, cache, nr);
+        } else {
+            self.give_nr::<VISITS>(cpu, cache, nr);
+        }
+    }
+
+    /// [`Pool::give_coldest`] with so many visits at a time. The magazine lists at least `nr` slots.
+    fn give_nr<const N: usize>(&self, cpu: &Locked<'_>, cache: usize, nr: u32) {
         let mine = &cpu.caches[cache];
         let shape = self.shape(cache);
-        let (mut at, nr) = (mine.bottom.load(Relaxed), mine.nr().min(MAGAZINE_SLOTS as u32));
-        let end = at.wrapping_add(count.min(nr));
+        let mut at = mine.bottom.load(Relaxed);
+        let end = at.wrapping_add(nr);
         let slab_shift = self.geometry.unit_shift + shape.units.trailing_zeros();
-        let mut visits: [Option<Visit<'_>>; VISITS] = [const { None }; VISITS];
+        let mut visits: [Option<Visit<'_>>; N] = [const { None }; N];
         while at != end {
             let slot = mine.entry(at).load(Relaxed);
-            let visit = &mut visits[(slot >> slab_shift) as usize % VISITS];
+            let visit = &mut visits[(slot >> slab_shift) as usize % N];
             match visit {
                 Some(visit) if slot.wrapping_sub(visit.base) < visit.bytes => {
                     match shape.index_of(slot - visit.base) {
@@ -103,7 +116,7 @@ impl<H: Host> Pool<H> {
             }
         }
         mine.drop_below(end);
-        for left in visits.into_iter().flatten() {
+        for left in visits.iter_mut().filter_map(Option::take) {
             self.leave(cpu, cache, left, end);
         }
     }
@@ -214,6 +227,8 @@ impl<H: Host> Pool<H> {
         if slab.head.listed.load(Relaxed) == 0 {
             slab.collect();
             self.link(mine, &slab);
+        } else if nr > 0 {
+            self.count_idle(mine, &slab);
         }
         mine.drop_below(at);
         // Only now: while the magazine still listed the slots, their slab had to stay.
@@ -318,7 +333,8 @@ impl<H: Host> Pool<H> {
                 return ControlFlow::Continue(());
             }
         }
-        if slab.take_announcement().busy && slab.announce_again() {
+        let collected = slab.take_announcement();
+        if collected.busy && slab.announce_again() {
             self.announce(slab);
         }
         if slab.head.nr_free.load(Relaxed) == 0 {
@@ -326,6 +342,8 @@ impl<H: Host> Pool<H> {
         }
         if slab.head.listed.load(Relaxed) == 0 {
             self.link(&cpu.caches[cache], slab);
+        } else if collected.nr > 0 {
+            self.count_idle(&cpu.caches[cache], slab);
         }
         self.take_down_if_idle(cpu, cache, slab);
         ControlFlow::Break(())

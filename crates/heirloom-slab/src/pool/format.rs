@@ -98,6 +98,7 @@ impl<H: Host> Pool<H> {
             room: core::array::from_fn(|_| AtomicU32::new(0)),
             nr_empty: AtomicU32::new(0),
             spare_blocks: AtomicU32::new(0),
+            idle_units: core::sync::atomic::AtomicU64::new(0),
         }
     }
 

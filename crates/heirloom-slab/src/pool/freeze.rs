@@ -125,7 +125,7 @@ impl<H: Host> Pool<H> {
     }
 
     /// Calls `each` with every slab and large object of the block table.
-    fn for_each_slab(&self, mut each: impl FnMut(Slab<'_>)) {
+    pub(super) fn for_each_slab(&self, mut each: impl FnMut(Slab<'_>)) {
         for block in &self.arena.blocks()[..self.nr_blocks()] {
             if block.kind.load(Relaxed) == heirloom_abi::pool::BLOCK_KIND_NONE {
                 continue;

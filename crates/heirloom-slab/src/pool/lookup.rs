@@ -22,6 +22,20 @@ pub struct Found {
     index: u32,
 }
 
+impl Found {
+    /// What all objects of one slab have in common, and no other.
+    #[must_use]
+    pub const fn slab_key(&self) -> u64 {
+        self.slab
+    }
+
+    /// Which slot of its slab.
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        self.index
+    }
+}
+
 impl<H: Host> Pool<H> {
     /// Finds the slot or the large object that `offset` lies in; `None` where there is neither.
     ///
@@ -70,6 +84,48 @@ impl<H: Host> Pool<H> {
                 Some(Found { cache: Some(cache), start, bytes, slab: slab.at, index })
             }
             _ => None,
+        }
+    }
+
+    /// Calls `each` with every slot and large object that is allocated.
+    ///
+    /// The caller's door is closed and the pool settled: what a magazine holds would seem to be allocated.
+    pub fn for_each_allocated(&self, mut each: impl FnMut(Found)) {
+        self.for_each_slab(|slab| {
+            let start = self.base_of(&slab);
+            if slab.head.kind.load(Relaxed) == SLAB_KIND_LARGE {
+                let bytes = slab.head.object_bytes.load(Relaxed);
+                return each(Found { cache: None, start, bytes, slab: slab.at, index: 0 });
+            }
+            let cache = slab.head.cache.load(Relaxed) as usize;
+            let Some(shape) = self.arena.caches().get(cache) else { return };
+            let (bytes, nr) = (u64::from(shape.slot_bytes.load(Relaxed)), shape.nr_slots.load(Relaxed));
+            for index in 0..nr {
+                let (word, bit) = ((index / 64) as usize, 1 << (index % 64));
+                let is_free = |words: &[crate::sync::AtomicU64]| {
+                    words.get(word).is_some_and(|word| word.load(Relaxed) & bit != 0)
+                };
+                if !is_free(slab.free) && !is_free(slab.remote) {
+                    let start = start + u64::from(index) * bytes;
+                    each(Found { cache: Some(cache), start, bytes, slab: slab.at, index });
+                }
+            }
+        });
+    }
+
+    /// Gives an object back that a walk has found.
+    ///
+    /// # Safety
+    ///
+    /// It is allocated, and nobody uses it.
+    #[expect(unsafe_code, reason = "frees what the caller vouches for")]
+    pub unsafe fn free_found(&self, cpu: Cpu<'_>, found: &Found) {
+        // SAFETY: the object starts there and is of this cache; all of its slot may have been written.
+        unsafe {
+            match found.cache {
+                Some(cache) => self.free(cpu, cache, found.start, found.bytes as usize),
+                None => self.free_large(found.start),
+            }
         }
     }
 

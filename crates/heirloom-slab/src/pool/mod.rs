@@ -25,7 +25,9 @@ mod restore;
 mod slabs;
 
 pub use format::{Config, FormatError, Scrub};
+pub use large::Contents;
 pub use lookup::Found;
+pub use recover::Recovered;
 pub use restore::RestoreError;
 
 use core::ptr::NonNull;
@@ -60,12 +62,14 @@ pub struct Pool<H: Host> {
     nr_classes: usize,
     /// Taken for the block table, units of blocks, CPU slots and new caches.
     pub(crate) lock: AtomicU32,
-    /// For each order (the last: any run), entries below this have no room.
-    pub(crate) room: [AtomicU32; 8],
+    /// For each kind of run, entries below this have no room (see `blocks`).
+    pub(crate) room: [AtomicU32; blocks::NR_HINTS],
     /// Blocks without any slab or object.
     pub(crate) nr_empty: AtomicU32,
     /// How many of them are kept, beside one.
     pub(crate) spare_blocks: AtomicU32,
+    /// Units of the slabs that stand on a CPU's list and have all their slots.
+    pub(crate) idle_units: core::sync::atomic::AtomicU64,
 }
 
 impl<H: Host> Pool<H> {

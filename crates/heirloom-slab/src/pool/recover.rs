@@ -55,6 +55,27 @@ impl<H: Host> Pool<H> {
         Ok((pool, recovered))
     }
 
+    /// Takes a pool back from a successor that had restored it, used it and then died: recovers it as it is open here, and the threads
+    /// for whose CPU slot `is_live` answers true go on with theirs. The host knows the blocks of the table again before.
+    ///
+    /// The caller's door is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`]: the records are damaged; nothing was changed.
+    pub fn reclaim_used(&self, is_live: impl Fn(u32) -> bool) -> Result<Recovered, RestoreError> {
+        self.look()?;
+        let mut recovered = Recovered::default();
+        self.arena.record().frozen.store(0, Relaxed);
+        self.fold_slots(&mut recovered);
+        self.rebuild(&mut recovered);
+        for room in &self.room {
+            room.store(0, Relaxed);
+        }
+        self.reclaim(is_live);
+        Ok(recovered)
+    }
+
     /// First pass: every block's head and every slab's numbers.
     fn look(&self) -> Result<(), RestoreError> {
         self.with_reader(|reader| {
@@ -200,7 +221,12 @@ impl<H: Host> Pool<H> {
                         hints[cache / 64 % 2] |= 1 << (cache % 64);
                         slab.head.units.load(Relaxed)
                     }
-                    SLAB_KIND_LARGE => slab.head.units.load(Relaxed),
+                    SLAB_KIND_LARGE => {
+                        if kind == BLOCK_KIND_SLABS {
+                            self.clean_behind(block, &slab);
+                        }
+                        slab.head.units.load(Relaxed)
+                    }
                     // Free, or the tail of a slab whose making or taking down was cut.
                     _ => {
                         slab.head.kind.store(SLAB_KIND_FREE, Relaxed);

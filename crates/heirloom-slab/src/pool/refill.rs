@@ -97,8 +97,10 @@ impl<H: Host> Pool<H> {
                 if slab.collect().nr == 0 {
                     break;
                 }
+                self.count_idle(mine, slab);
                 continue;
             };
+            self.discount_idle(mine, slab);
             mine.push_word(base + word as u64 * 64 * slot_bytes, slot_bytes, mask);
             slab.drop_free(word, mask);
             got += mask.count_ones();

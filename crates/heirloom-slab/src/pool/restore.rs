@@ -146,6 +146,8 @@ impl<H: Host> Pool<H> {
             // No checksum covers a CPU slot, and whatever it listed is in the bitmaps.
             self.arena.cpu(index).reset(self.nr_caches());
         }
+        // The lists went with the slots.
+        self.idle_units.store(0, Relaxed);
         for cache in &self.arena.caches()[..self.nr_caches()] {
             cache.orphan_stamp.fetch_add(1, Relaxed);
         }

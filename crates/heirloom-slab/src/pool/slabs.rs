@@ -107,26 +107,66 @@ impl<H: Host> Pool<H> {
         self.give_units(block, unit, units);
     }
 
-    /// Takes the slab down if nothing is in it and its CPU has enough others with room: half a block of them, so that what
-    /// is freed and soon wanted again need not be cut anew.
+    /// Takes the slab down if nothing is in it and enough is kept without it: of this cache half a block, and of all caches
+    /// as much as the pool keeps in empty blocks. What is freed and soon wanted again need not be cut anew.
     #[inline]
     pub(super) fn take_down_if_idle(&self, cpu: &Locked<'_>, cache: usize, slab: &Slab<'_>) {
         let list = &cpu.caches[cache];
         let others = list.nr_partial.load(Relaxed).saturating_sub(1);
         let enough =
             others > 0 && others.saturating_mul(slab.head.units.load(Relaxed)) >= self.geometry.units() / 2;
-        if enough && slab.is_idle() {
+        if enough && slab.is_idle() && self.idle_units.load(Relaxed) > self.most_idle_units() {
             self.take_down(list, slab);
         }
     }
 
+    /// Units of idle slabs that are kept beyond the half block of each cache.
+    fn most_idle_units(&self) -> u64 {
+        u64::from(self.spare_blocks.load(Relaxed)) * u64::from(self.geometry.units())
+    }
+
+    /// Notes that a slab on a CPU's list has all its slots now, if it has.
+    #[inline]
+    pub(super) fn count_idle(&self, list: &CpuCache, slab: &Slab<'_>) {
+        let head = slab.head;
+        if head.nr_free.load(Relaxed) == head.nr_slots.load(Relaxed) {
+            let units = head.units.load(Relaxed);
+            list.idle_units.store(list.idle_units.load(Relaxed).saturating_add(units.into()), Relaxed);
+            self.idle_units.fetch_add(units.into(), Relaxed);
+        }
+    }
+
+    /// Notes that a slab on a CPU's list does not have all its slots any more, or is on it no more, if it had them.
+    #[inline]
+    pub(super) fn discount_idle(&self, list: &CpuCache, slab: &Slab<'_>) {
+        let head = slab.head;
+        if head.nr_free.load(Relaxed) == head.nr_slots.load(Relaxed) {
+            self.discount_units(list, head.units.load(Relaxed).into());
+        }
+    }
+
+    /// Counts so many units less, or all that were counted.
+    pub(super) fn discount_units(&self, list: &CpuCache, units: u64) {
+        let counted = list.idle_units.load(Relaxed);
+        let units = units.min(counted);
+        list.idle_units.store(counted - units, Relaxed);
+        let less = |all: u64| Some(all.saturating_sub(units));
+        let _ = self.idle_units.fetch_update(Relaxed, Relaxed, less);
+    }
+
     /// Takes the idle ones among the first slabs of a CPU's list down; `leave` slabs are left. True where there were any.
     pub(super) fn take_down_idle(&self, cpu: &Locked<'_>, cache: usize, leave: u32) -> bool {
+        self.take_down_idle_among(cpu, cache, leave, self.geometry.units())
+    }
+
+    /// As [`Pool::take_down_idle`], among the first `most` slabs.
+    fn take_down_idle_among(&self, cpu: &Locked<'_>, cache: usize, leave: u32, most: u32) -> bool {
         let list = &cpu.caches[cache];
         let mut at = list.partial.load(Relaxed);
         let mut found = false;
-        for _ in 0..self.geometry.units() {
-            if at == 0 || list.nr_partial.load(Relaxed) <= leave {
+        for _ in 0..most.min(list.nr_partial.load(Relaxed)) {
+            let is_done = list.nr_partial.load(Relaxed) <= leave || list.idle_units.load(Relaxed) == 0;
+            if at == 0 || is_done {
                 break;
             }
             let slab = self.arena.slab_at(at);
@@ -143,7 +183,8 @@ impl<H: Host> Pool<H> {
     /// emptied, and of each other that nobody works on, and gives empty blocks back. True where there was anything.
     pub(super) fn release_idle(&self, own: Option<&Locked<'_>>) -> bool {
         let all = |cpu: &Locked<'_>| {
-            (0..self.nr_caches()).fold(false, |found, cache| self.take_down_idle(cpu, cache, 0) | found)
+            let of = |cache| self.take_down_idle_among(cpu, cache, 0, u32::MAX);
+            (0..self.nr_caches()).fold(false, |found, cache| of(cache) | found)
         };
         // What others' magazines list is theirs to give.
         let mut found = own.is_some_and(|own| {
@@ -172,6 +213,7 @@ impl<H: Host> Pool<H> {
         }
         cache.partial.store(slab.at, Relaxed);
         cache.nr_partial.store(cache.nr_partial.load(Relaxed).wrapping_add(1), Relaxed);
+        self.count_idle(cache, slab);
         self.mark_partial(slab, true);
     }
 
@@ -190,6 +232,7 @@ impl<H: Host> Pool<H> {
         }
         slab.head.listed.store(0, Relaxed);
         cache.nr_partial.store(cache.nr_partial.load(Relaxed).wrapping_sub(1), Relaxed);
+        self.discount_idle(cache, slab);
         self.mark_partial(slab, false);
     }
 

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use heirloom_abi::pool::Geometry;
-use heirloom_slab::{Config, Cpu, Fault, Host, Pool, Scrub};
+use heirloom_slab::{Config, Contents, Cpu, Fault, Host, Pool, Scrub};
 
 /// Looks at each byte; Miri, which is slow, at some.
 const STRIDE: usize = if cfg!(miri) { 509 } else { 1 };
@@ -204,20 +204,32 @@ pub(crate) struct Object {
 }
 
 pub(crate) fn alloc(pool: &Pool<TestHost>, cpu: Cpu<'_>, size: usize, mark: u8) -> Option<Object> {
-    let offset = match pool.cache_for(size, 16) {
+    let (cache, contents) = (pool.cache_for(size, 16), contents(mark));
+    let offset = match cache {
         Some(cache) => pool.alloc(cpu, cache).ok()?,
-        None => pool.alloc_large(size as u64).ok()?,
+        None => pool.alloc_large(size as u64, contents).ok()?,
     };
     let at = pool.address(offset);
     // SAFETY: the object is ours, `size` bytes long.
     unsafe {
-        if pool.scrub() == Scrub::OnFree {
+        let is_zeroed = cache.is_none() && contents == Contents::Zeroed;
+        if pool.scrub() == Scrub::OnFree || is_zeroed || cache.is_none() {
             let room = pool.usable_bytes(size, 16);
-            assert!((0..room).step_by(STRIDE).all(|i| at.add(i).read() == 0), "a fresh object is all zeros");
+            // Whatever a large object holds, what lies behind it is zero.
+            let from = if pool.scrub() == Scrub::OnFree || is_zeroed { 0 } else { size };
+            assert!(
+                (from..room).step_by(STRIDE).all(|i| at.add(i).read() == 0),
+                "a fresh object is all zeros"
+            );
         }
         at.write_bytes(mark, size);
     }
     Some(Object { offset, size, mark })
+}
+
+/// What is asked for with an object that will be filled with `mark`: both kinds in turn.
+pub(crate) fn contents(mark: u8) -> Contents {
+    if mark & 1 == 0 { Contents::Zeroed } else { Contents::Any }
 }
 
 pub(crate) fn verify(pool: &Pool<TestHost>, object: Object) {
@@ -247,15 +259,17 @@ pub(crate) fn resize(pool: &Pool<TestHost>, object: &mut Object, size: usize) ->
         if size < object.size {
             at.add(size).write_bytes(0, object.size - size);
         }
-        if !pool.resize_large(object.offset, size as u64) {
+        let contents = contents(object.mark);
+        if !pool.resize_large(object.offset, size as u64, contents) {
             if size < object.size {
                 at.add(size).write_bytes(object.mark, object.size - size);
             }
             return false;
         }
         if size > object.size {
+            let is_zeroed = pool.scrub() == Scrub::OnFree || contents == Contents::Zeroed;
             let fresh = (object.size..size).step_by(STRIDE).all(|i| at.add(i).read() == 0);
-            assert!(fresh, "what an object gains is all zeros: {object:?} to {size}");
+            assert!(fresh || !is_zeroed, "what an object gains is all zeros: {object:?} to {size}");
             at.add(object.size).write_bytes(object.mark, size - object.size);
         }
     }

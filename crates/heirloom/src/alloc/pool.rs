@@ -13,6 +13,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use heirloom_slab::size_class::class_of;
+use heirloom_slab::{Contents, OutOfMemory};
 
 use super::AllocError;
 use crate::heap::door::{self, Seat};
@@ -43,20 +44,39 @@ fn take(layout: Layout) -> Option<NonNull<u8>> {
 
 #[inline]
 pub(super) fn allocate_zeroed(layout: Layout) -> Result<NonNull<u8>, AllocError> {
-    let block = allocate(layout)?;
-    // Under `Scrub::OnFree` every free slot is zero; a large object always is.
-    let zero = |seat: &Seat| {
-        if !seat.zeroes && seat.hall.pool().cache_for(layout.size(), layout.align()).is_some() {
+    let zero = |seat: &Seat, block: NonNull<u8>| {
+        if !seat.zeroes {
             // SAFETY: the block is ours and holds `layout.size()` bytes.
             unsafe { block.as_ptr().write_bytes(0, layout.size()) };
         }
     };
+    if let Some(block) = take(layout) {
+        // SAFETY: the reference goes no further.
+        if let Some(seat) = unsafe { door::seat() } {
+            zero(seat, block);
+        }
+        return Ok(block);
+    }
+    allocate_zeroed_slowly(layout)
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_zeroed_slowly(layout: Layout) -> Result<NonNull<u8>, AllocError> {
+    let zeroed = |seat: &Seat, layout: Layout| {
+        let block = allocate_at(seat, layout, Contents::Zeroed)?;
+        // Under `Scrub::OnFree` every free slot is zero, and a large object is as asked for.
+        if !seat.zeroes && seat.hall.pool().cache_for(layout.size(), layout.align()).is_some() {
+            // SAFETY: the block is ours and holds `layout.size()` bytes.
+            unsafe { block.as_ptr().write_bytes(0, layout.size()) };
+        }
+        Ok(block)
+    };
     // SAFETY: the reference goes no further.
     match unsafe { door::seat() } {
-        Some(seat) => zero(seat),
-        None => drop(door::with_seat_for_now(zero)),
+        Some(seat) => zeroed(seat, layout),
+        None => outside(layout, zeroed),
     }
-    Ok(block)
 }
 
 /// # Safety
@@ -125,8 +145,8 @@ pub(super) fn usable_size(layout: Layout) -> usize {
 fn allocate_slowly(layout: Layout) -> Option<NonNull<u8>> {
     // SAFETY: the reference goes no further.
     let block = match unsafe { door::seat() } {
-        Some(seat) => allocate_at(seat, layout),
-        None => outside(layout, allocate_at),
+        Some(seat) => allocate_at(seat, layout, Contents::Any),
+        None => outside(layout, |seat, layout| allocate_at(seat, layout, Contents::Any)),
     };
     block.ok()
 }
@@ -156,11 +176,11 @@ fn outside<T>(
     door::with_seat_for_now(|seat| f(seat, layout)).unwrap_or(failed)
 }
 
-fn allocate_at(seat: &Seat, layout: Layout) -> Result<NonNull<u8>, AllocError> {
+fn allocate_at(seat: &Seat, layout: Layout, contents: Contents) -> Result<NonNull<u8>, AllocError> {
     let pool = seat.hall.pool();
     let offset = match pool.cache_for(layout.size(), layout.align()) {
         Some(cache) => pool.alloc(seat.cpu, cache),
-        None => allocate_large(seat, layout),
+        None => allocate_large(seat, layout, contents),
     };
     match offset {
         Ok(offset) => Ok(seat.address_of(offset)),
@@ -168,14 +188,14 @@ fn allocate_at(seat: &Seat, layout: Layout) -> Result<NonNull<u8>, AllocError> {
     }
 }
 
-fn allocate_large(seat: &Seat, layout: Layout) -> Result<u64, heirloom_slab::OutOfMemory> {
+fn allocate_large(seat: &Seat, layout: Layout, contents: Contents) -> Result<u64, OutOfMemory> {
     let pool = seat.hall.pool();
     let bytes = layout.size() as u64;
     // A run of units is aligned to a unit and no more.
     if layout.align() as u64 > pool.geometry().unit_bytes() {
-        return Err(heirloom_slab::OutOfMemory { bytes });
+        return Err(OutOfMemory { bytes });
     }
-    pool.alloc_large(bytes)
+    pool.alloc_large(bytes, contents)
 }
 
 /// # Safety
@@ -206,20 +226,8 @@ unsafe fn reallocate_at(
     let Some(offset) = seat.offset_of(block) else {
         return Err(AllocError { size_bytes: new.size() });
     };
-    let pool = seat.hall.pool();
-    let (from, to) = (pool.cache_for(old.size(), old.align()), pool.cache_for(new.size(), new.align()));
-    let stays = match (from, to) {
-        (Some(from), Some(to)) => from == to,
-        // SAFETY: the caller's block, of which a shrinking caller uses no more than the new size.
-        (None, None) => unsafe { pool.resize_large(offset, new.size() as u64) },
-        _ => false,
-    };
-    if stays {
-        if from.is_some() && new.size() < old.size() {
-            // Bytes beyond a block's size are zero: those that go are zeroed while we still know them.
-            // SAFETY: they are within the block.
-            unsafe { block.as_ptr().add(new.size()).write_bytes(0, old.size() - new.size()) };
-        }
+    // SAFETY: the caller's block.
+    if unsafe { stays_at(seat, block, offset, old, new) } {
         return Ok(block);
     }
     let moved = allocate(new)?;
@@ -229,4 +237,42 @@ unsafe fn reallocate_at(
         deallocate(block, old);
     }
     Ok(moved)
+}
+
+/// # Safety
+///
+/// As [`super::resize_in_place`].
+pub(super) unsafe fn resize_in_place(block: NonNull<u8>, old: Layout, new: Layout) -> bool {
+    let resize = |seat: &Seat| match seat.offset_of(block) {
+        // SAFETY: passed on.
+        Some(offset) => unsafe { stays_at(seat, block, offset, old, new) },
+        None => false,
+    };
+    // SAFETY: the reference goes no further.
+    match unsafe { door::seat() } {
+        Some(seat) => resize(seat),
+        None => door::with_seat_for_now(resize).unwrap_or(false),
+    }
+}
+
+/// Resizes the block at `offset` if it can stay.
+///
+/// # Safety
+///
+/// As [`super::resize_in_place`].
+unsafe fn stays_at(seat: &Seat, block: NonNull<u8>, offset: u64, old: Layout, new: Layout) -> bool {
+    let pool = seat.hall.pool();
+    let (from, to) = (pool.cache_for(old.size(), old.align()), pool.cache_for(new.size(), new.align()));
+    let stays = match (from, to) {
+        (Some(from), Some(to)) => from == to,
+        // SAFETY: the caller's block, of which a shrinking caller uses no more than the new size.
+        (None, None) => unsafe { pool.resize_large(offset, new.size() as u64, Contents::Any) },
+        _ => false,
+    };
+    if stays && from.is_some() && new.size() < old.size() {
+        // Bytes beyond a block's size are zero: those that go are zeroed while we still know them.
+        // SAFETY: they are within the block.
+        unsafe { block.as_ptr().add(new.size()).write_bytes(0, old.size() - new.size()) };
+    }
+    stays
 }

@@ -36,6 +36,39 @@ pub enum HandOverError {
         /// How long the freeze waited.
         waited: Duration,
     },
+    /// The program did not come to rest: what [`crate::HandOver::at_rest`] was given returned an error.
+    #[error("the program did not come to rest: {reason}")]
+    NotAtRest {
+        /// Its error.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The successor may not have as many descriptors open as are packed for it.
+    #[error(
+        "{wanted} descriptors are packed, and the successor may have {limit} open in all: raise RLIMIT_NOFILE"
+    )]
+    Descriptors {
+        /// How many are packed.
+        wanted: u64,
+        /// How many it may have.
+        limit: u64,
+    },
+    /// Nobody who fits has asked for the heap.
+    #[error("nobody has asked for the heap for {waited:?}")]
+    NobodyAsked {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// [`crate::Listener::stop`] was called.
+    #[error("the listener was stopped")]
+    Stopped,
+    /// The channel does not start a program.
+    #[error("a heap does not go to a command through {channel}: {instead}")]
+    Channel {
+        /// The channel.
+        channel: super::Channel,
+        /// What to call instead.
+        instead: &'static str,
+    },
     /// The heap could not be frozen.
     #[error("the heap could not be frozen: {reason}")]
     Freeze {
@@ -105,6 +138,8 @@ pub enum HandOverError {
 pub enum Step {
     /// Between its start and its message that it is ready.
     Ready,
+    /// While descriptors travel to it, before the freeze.
+    Luggage,
     /// Between the freeze and its acknowledgement.
     Acknowledge,
 }
@@ -113,6 +148,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ready => "before it was ready",
+            Self::Luggage => "before it had taken the descriptors",
             Self::Acknowledge => "before it had acknowledged the heap",
         })
     }
@@ -138,6 +174,24 @@ pub enum IncomingError {
         what: &'static str,
         /// The system's word.
         source: io::Error,
+    },
+    /// The descriptors that come along are not as this version packs them.
+    #[error("the descriptors that came with the heap are not understood: {what}")]
+    Luggage {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The heap's owner does not give it to this program.
+    #[error("the heap's owner refused: {reason}")]
+    Refused {
+        /// Its reason.
+        reason: String,
+    },
+    /// The heap is offered by somebody else's program.
+    #[error("user {uid} offers a heap there, and is neither this program's user nor trusted by its options")]
+    OtherUser {
+        /// Its user id.
+        uid: u32,
     },
     /// The predecessor has called the hand-over off, and keeps the heap.
     #[error("the predecessor called the hand-over off: leave the heap alone and end")]

@@ -1,6 +1,7 @@
 //! The successor's side of both channels.
 #![expect(unsafe_code, reason = "takes over descriptors by the numbers in its ticket")]
 
+use std::cell::{Cell, RefCell};
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -8,10 +9,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Channel;
 use super::error::IncomingError;
-use super::message::{Message, Received};
+use super::luggage::read_list;
+use super::message::{HeapId, Message, Received};
+use super::points::{Point, point};
 use super::ticket::{Ticket, VARIABLE};
+use super::{Channel, Found, Source, SourceError};
 use crate::sys::{self, Image};
 
 /// Holds the process id of a program that has started itself again for the sake of an address.
@@ -21,11 +24,48 @@ const AGAIN: &str = "HEIRLOOM_HANDOVER_AGAIN";
 ///
 /// Dropped without [`Incoming::acknowledge`], the offer is declined.
 pub(crate) struct Incoming {
-    ticket: Ticket,
+    channel: Channel,
+    heap_id: HeapId,
     heap: OwnedFd,
     /// The connection to the predecessor, or the pipe to the memory holder.
     peer: Option<OwnedFd>,
+    /// The memory holder's process id, or 0.
+    helper: u32,
+    /// For a second start of this program; there is none where it can simply ask again.
+    ticket: Option<Ticket>,
+    /// The predecessor by the heap's header: its process id and start time.
+    owner: Cell<Option<(u32, u64)>>,
+    /// The predecessor is this process's parent no more.
+    is_orphan: bool,
+    luggage: RefCell<Vec<(String, OwnedFd)>>,
+    /// The list of luggage that came in place.
+    list: Option<OwnedFd>,
 }
+
+/// The source that the environment names: a predecessor that started this process.
+pub(super) struct Ticketed;
+
+impl Source for Ticketed {
+    fn channel(&self) -> Channel {
+        Channel::Spawn
+    }
+
+    fn find(&self, _name: &str) -> Result<Option<Found>, SourceError> {
+        Ok(incoming()?.map(Found::Offered))
+    }
+}
+
+/// What came of waiting for the predecessor's freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freeze {
+    /// The heap is frozen, and this process's to claim.
+    Done,
+    /// The predecessor is gone, or about to go: if it has ended, what it left is this process's.
+    OwnerGone,
+}
+
+/// How long a process may take to end: to take gigabytes of memory apart is a matter of seconds.
+const ENDING: Duration = Duration::from_secs(30);
 
 /// Returns the heap that was handed to this process, the first time it is asked; `None` where there is none.
 ///
@@ -45,15 +85,13 @@ pub(crate) fn incoming() -> Result<Option<Incoming>, IncomingError> {
 impl Incoming {
     fn from_ticket(ticket: Ticket) -> Result<Option<Self>, IncomingError> {
         let (me, parent) = (sys::pid(), sys::parent_pid());
-        match ticket.channel {
-            Channel::Exec if ticket.from != me => return Ok(None),
-            // The predecessor is gone, and this process has been given another parent; or the ticket is for a
-            // process further up. The descriptors tell: nobody but the successor inherits them.
-            Channel::Spawn if ticket.from != parent => {
-                let is_ours = sys::is_open_message_socket(ticket.peer_fd);
-                return if is_ours { Err(IncomingError::PredecessorGone) } else { Ok(None) };
-            }
-            _ => {}
+        // The predecessor is gone, and this process has been given another parent; or the ticket is for a
+        // process further up. The descriptors tell: nobody but the successor inherits them.
+        let is_orphan = ticket.channel == Channel::Spawn && ticket.from != parent;
+        if ticket.channel == Channel::Exec && ticket.from != me
+            || is_orphan && !sys::is_open_message_socket(ticket.peer_fd)
+        {
+            return Ok(None);
         }
         let inherit = |number, what| {
             // SAFETY: the ticket is for this process and asked for once. The predecessor has left these numbers open
@@ -67,8 +105,8 @@ impl Incoming {
         };
         let is_regular = sys::file_facts(heap.as_fd()).is_ok_and(|facts| facts.is_regular);
         let fits = peer.as_ref().is_none_or(|peer| match ticket.channel {
-            Channel::Spawn => sys::is_message_socket(peer.as_fd()),
             Channel::Exec => sys::is_pipe(peer.as_fd()),
+            _ => sys::is_message_socket(peer.as_fd()),
         });
         for (fits, what) in [(is_regular, "heap"), (fits, "connection")] {
             if !fits {
@@ -76,27 +114,99 @@ impl Incoming {
                 return Err(IncomingError::Descriptor { what, source });
             }
         }
-        Ok(Some(Self { ticket, heap, peer }))
+        let mut luggage = Vec::new();
+        let list = match ticket.luggage_fd {
+            -1 => None,
+            number => {
+                let list = inherit(number, "list of descriptors")?;
+                let items = read_list(list.as_fd()).ok_or(IncomingError::Luggage { what: "their list" })?;
+                let taken = [ticket.heap_fd, ticket.peer_fd, ticket.luggage_fd];
+                for (name, number) in items {
+                    if taken.contains(&number) {
+                        return Err(IncomingError::Luggage { what: "their numbers" });
+                    }
+                    luggage.push((name, inherit(number, "descriptor in the luggage")?));
+                }
+                Some(list)
+            }
+        };
+        point(Point::SuccessorFoundOffer);
+        Ok(Some(Self {
+            channel: ticket.channel,
+            heap_id: ticket.heap,
+            heap,
+            peer,
+            helper: ticket.helper,
+            ticket: Some(ticket),
+            owner: Cell::new(None),
+            is_orphan,
+            luggage: RefCell::new(luggage),
+            list,
+        }))
+    }
+
+    /// An offer that came over a connection which this process made.
+    pub(super) fn from_connection(heap_id: HeapId, heap: OwnedFd, peer: OwnedFd) -> Self {
+        point(Point::SuccessorFoundOffer);
+        Self {
+            channel: Channel::Socket,
+            heap_id,
+            heap,
+            peer: Some(peer),
+            helper: 0,
+            ticket: None,
+            owner: Cell::new(None),
+            is_orphan: false,
+            luggage: RefCell::default(),
+            list: None,
+        }
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        self.ticket.channel
+        self.channel
+    }
+
+    /// Tells whom the header names as the heap's owner: the predecessor.
+    pub(crate) fn set_owner(&self, pid: u32, start_ticks: u64) {
+        self.owner.set(Some((pid, start_ticks)));
+    }
+
+    /// Waits until the predecessor has ended, all of its threads included; false where it does not.
+    pub(crate) fn wait_for_end_of_owner(&self) -> bool {
+        let Some((pid, ticks)) = self.owner.get() else { return false };
+        // A parent that lives is not the process that a damaged header may name.
+        let patience = if self.is_orphan { Duration::ZERO } else { ENDING };
+        let deadline = Instant::now() + patience;
+        loop {
+            if sys::has_ended(pid, ticks) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The descriptors that came with the heap.
+    pub(crate) fn take_luggage(&self) -> Vec<(String, OwnedFd)> {
+        self.luggage.take()
     }
 
     /// The id that the heap's header has to show.
     pub(crate) fn heap_id(&self) -> [u8; 16] {
-        self.ticket.heap
+        self.heap_id
     }
 
     /// The predecessor's process id; through `exec`, this process's own.
     #[cfg(test)]
     pub(crate) fn predecessor(&self) -> u32 {
-        self.ticket.from
+        self.ticket.map_or(0, |ticket| ticket.from)
     }
 
     /// The memory holder's process id, or 0.
     pub(crate) fn helper(&self) -> u32 {
-        self.ticket.helper
+        self.helper
     }
 
     /// Returns a copy of the heap's descriptor. This keeps the original, so that the heap outlives a first try.
@@ -105,25 +215,32 @@ impl Incoming {
             .map_err(|source| IncomingError::System { step: "copy the heap's descriptor", source })
     }
 
-    /// Tells the predecessor that this process is ready, and waits until the heap is frozen.
-    pub(crate) fn wait_for_freeze(&self, timeout: Duration) -> Result<(), IncomingError> {
-        let Some(socket) = self.connection() else { return Ok(()) };
-        if Message::Ready.send(socket.as_fd(), self.ticket.heap).is_err() {
-            return Err(self.why_closed());
+    /// Tells the predecessor that this process is ready, takes the descriptors that come along, and waits until the heap is
+    /// frozen.
+    pub(crate) fn wait_for_freeze(&self, timeout: Duration) -> Result<Freeze, IncomingError> {
+        let Some(socket) = self.connection() else { return Ok(Freeze::Done) };
+        if self.is_orphan || Message::Ready.send(socket.as_fd(), self.heap_id).is_err() {
+            return Ok(Freeze::OwnerGone);
         }
+        point(Point::SuccessorSaidReady);
         let deadline = Instant::now() + timeout;
         loop {
-            let received = Message::receive(socket.as_fd(), self.ticket.heap)
+            let (received, _, fds) = Message::receive_with(socket.as_fd(), Some(self.heap_id))
                 .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
             match received {
-                Received::Message(Message::Frozen) => return Ok(()),
+                Received::Message(Message::Frozen) => {
+                    point(Point::SuccessorHeardFrozen);
+                    return Ok(Freeze::Done);
+                }
+                Received::Message(Message::Luggage(names)) => self.take(socket, names, fds)?,
+                Received::Message(Message::Refuse(_)) => return Err(IncomingError::CalledOff),
                 Received::Message(other) => {
                     return Err(IncomingError::Protocol { what: format!("{other:?} out of order") });
                 }
                 Received::Foreign(foreign) => {
                     return Err(IncomingError::Protocol { what: foreign.to_string() });
                 }
-                Received::Closed => return Err(self.why_closed()),
+                Received::Closed => return Ok(Freeze::OwnerGone),
                 Received::Nothing if Instant::now() >= deadline => {
                     return Err(IncomingError::TimedOut { waited: timeout });
                 }
@@ -135,23 +252,39 @@ impl Incoming {
         }
     }
 
+    fn take(&self, socket: &OwnedFd, names: Vec<String>, fds: Vec<OwnedFd>) -> Result<(), IncomingError> {
+        let mut luggage = self.luggage.borrow_mut();
+        luggage.extend(names.into_iter().zip(fds));
+        let taken = u32::try_from(luggage.len()).unwrap_or(u32::MAX);
+        point(Point::SuccessorTookLuggage);
+        // Where the predecessor is gone, the next look at the connection says so.
+        let _ = Message::Taken(taken).send(socket.as_fd(), self.heap_id);
+        Ok(())
+    }
+
     /// Tells the predecessor that the heap is this process's now. The header must say so already.
     ///
     /// # Errors
     ///
     /// [`IncomingError::CalledOff`]: the predecessor keeps the heap and is about to end this process. Not another byte
     /// of it may be touched.
-    pub(crate) fn acknowledge(self) -> Result<(), IncomingError> {
-        match (self.ticket.channel, self.peer) {
-            (Channel::Spawn, Some(socket)) => {
-                let sent = Message::Acknowledge.send(socket.as_fd(), self.ticket.heap);
-                let is_called_off = sent.is_err() && sys::parent_pid() == self.ticket.from;
-                // A predecessor that has died cannot take the heap back: it is this process's.
-                if is_called_off { Err(IncomingError::CalledOff) } else { Ok(()) }
+    pub(crate) fn acknowledge(mut self) -> Result<(), IncomingError> {
+        let peer = self.peer.take();
+        match (self.channel, peer) {
+            (Channel::Spawn | Channel::Socket, Some(socket)) => {
+                let sent = Message::Acknowledge.send(socket.as_fd(), self.heap_id);
+                point(Point::SuccessorAcknowledged);
+                // A predecessor that calls the hand-over off ends this process, which waits for it. One that has died, even as it
+                // was about to, cannot take the heap back: it is this process's.
+                if sent.is_ok() || self.wait_for_end_of_owner() {
+                    Ok(())
+                } else {
+                    Err(IncomingError::CalledOff)
+                }
             }
             (_, release) => {
-                if self.ticket.helper != 0 {
-                    let_go(self.ticket.helper, release);
+                if self.helper != 0 {
+                    let_go(self.helper, release);
                 }
                 Ok(())
             }
@@ -162,7 +295,7 @@ impl Incoming {
     pub(crate) fn refuse(self, reason: &str) {
         match self.connection() {
             Some(socket) => {
-                let _ = Message::Refuse(reason.to_owned()).send(socket.as_fd(), self.ticket.heap);
+                let _ = Message::Refuse(reason.to_owned()).send(socket.as_fd(), self.heap_id);
             }
             None => {
                 let _ = self.acknowledge();
@@ -176,15 +309,7 @@ impl Incoming {
     }
 
     fn connection(&self) -> Option<&OwnedFd> {
-        self.peer.as_ref().filter(|_| self.ticket.channel == Channel::Spawn)
-    }
-
-    fn why_closed(&self) -> IncomingError {
-        if sys::parent_pid() == self.ticket.from {
-            IncomingError::CalledOff
-        } else {
-            IncomingError::PredecessorGone
-        }
+        self.peer.as_ref().filter(|_| self.channel != Channel::Exec)
     }
 }
 
@@ -213,18 +338,22 @@ pub(crate) fn reexec_self_for_address(incoming: Option<&Incoming>) -> io::Error 
     }
     let image = match this_image(&me) {
         Ok(mut image) => {
-            if let Some(incoming) = incoming {
-                image.push_env(incoming.ticket.variable());
+            if let Some(ticket) = incoming.and_then(|incoming| incoming.ticket) {
+                image.push_env(ticket.variable());
             }
             image
         }
         Err(error) => return error,
     };
-    let keep: Vec<_> = incoming
-        .into_iter()
-        .flat_map(|incoming| [Some(incoming.heap.as_fd()), incoming.peer.as_ref().map(OwnedFd::as_fd)])
-        .flatten()
-        .collect();
+    // Without a ticket there is no telling the next image of them: it asks again.
+    let luggage = incoming.map(|incoming| incoming.luggage.borrow());
+    let mut keep = Vec::new();
+    if let Some(incoming) = incoming.filter(|incoming| incoming.ticket.is_some()) {
+        let others = [&incoming.peer, &incoming.list];
+        keep.push(incoming.heap.as_fd());
+        keep.extend(others.into_iter().flatten().map(OwnedFd::as_fd));
+        keep.extend(luggage.iter().flat_map(|luggage| luggage.iter()).map(|(_, fd)| fd.as_fd()));
+    }
     debug_assert!(keep.iter().all(|fd| fd.as_raw_fd() > 2), "standard streams are inherited as they are");
     sys::exec(&image, &keep)
 }

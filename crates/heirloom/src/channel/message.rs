@@ -1,26 +1,32 @@
-//! The four messages of a hand-over beside each other.
+//! The messages of a hand-over between two processes.
 //!
 //! ```text
 //!  0  magic        4   "HLHO"
 //!  4  version      2   of this protocol
-//!  6  kind         2   1 ready, 2 frozen, 3 acknowledge, 4 refuse
+//!  6  kind         2   1 ready, 2 frozen, 3 acknowledge, 4 refuse, 5 luggage, 6 taken, 7 ask, 8 offer, 9 let go, 10 set aside
 //!  8  length       4   of the whole message
 //! 12  zero         4
 //! 16  heap id     16
-//! 32  text             of a refusal: why; empty otherwise
+//! 32  text             refuse: why; ask: the heap's name; luggage: a name for each descriptor, a byte of length before
+//!                      it; taken: how many, 4 bytes; empty otherwise
 //! ```
+//!
+//! Descriptors come with luggage, one a name, and with an offer: the heap's. An asker does not know the heap's id: it is zero.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::{fmt, io};
 
 use heirloom_abi::le::{get_array, get_u16, get_u32, put_array, put_u16, put_u32};
 
-use crate::sys;
+use super::luggage::{NAME_MAX, has_no_name_twice};
+use crate::sys::{self, MOST_DESCRIPTORS};
 
 const MAGIC: [u8; 4] = *b"HLHO";
 const VERSION: u16 = 1;
 const HEAD_BYTES: usize = 32;
 const TEXT_MAX: usize = 480;
+/// Of a message with as many names as there can be descriptors.
+const LONG_MAX: usize = MOST_DESCRIPTORS * (1 + NAME_MAX);
 
 pub(super) type HeapId = [u8; 16];
 
@@ -30,6 +36,18 @@ pub(super) enum Message {
     Frozen,
     Acknowledge,
     Refuse(String),
+    /// Descriptors of these names.
+    Luggage(Vec<String>),
+    /// So many descriptors were taken, all in all.
+    Taken(u32),
+    /// A successor that runs already asks for the heap of this name.
+    Ask(String),
+    /// The heap's descriptor, for a successor that asked.
+    Offer,
+    /// To a keeper: the heap was closed in order.
+    LetGo,
+    /// To a keeper: the heap is not to be found under its name any more.
+    SetAside,
 }
 
 /// What came out of a connection.
@@ -52,6 +70,9 @@ pub(super) enum Foreign {
     Kind(u16),
     Heap,
     Zero,
+    Text,
+    Descriptors(usize),
+    NoRoom,
 }
 
 impl fmt::Display for Foreign {
@@ -63,6 +84,9 @@ impl fmt::Display for Foreign {
             Self::Kind(kind) => write!(f, "a message of unknown kind {kind}"),
             Self::Heap => f.write_str("a message about another heap"),
             Self::Zero => f.write_str("a message with bytes that should be zero"),
+            Self::Text => f.write_str("a message with a text that has no meaning"),
+            Self::Descriptors(nr) => write!(f, "a message with {nr} descriptors"),
+            Self::NoRoom => f.write_str("descriptors for which there is no room: raise RLIMIT_NOFILE"),
         }
     }
 }
@@ -85,19 +109,81 @@ impl Message {
         })
     }
 
+    /// Sends a message that goes with descriptors.
+    pub(super) fn send_with(
+        &self,
+        socket: BorrowedFd<'_>,
+        heap: HeapId,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        sys::send_with(socket, &self.encode(heap), fds)
+    }
+
+    /// As [`Message::receive`], of any length and with descriptors.
+    ///
+    /// Without `heap` the id is the sender's to say: it comes back as the second value.
+    pub(super) fn receive_with(
+        socket: BorrowedFd<'_>,
+        heap: Option<HeapId>,
+    ) -> io::Result<(Received, HeapId, Vec<OwnedFd>)> {
+        let mut buffer = vec![0; HEAD_BYTES + LONG_MAX];
+        let Some(arrived) = sys::receive_with(socket, &mut buffer)? else {
+            return Ok((Received::Nothing, HeapId::default(), Vec::new()));
+        };
+        let foreign = |foreign| Ok((Received::Foreign(foreign), HeapId::default(), Vec::new()));
+        if arrived.len == 0 {
+            return Ok((Received::Closed, HeapId::default(), Vec::new()));
+        }
+        if arrived.has_lost_fds {
+            return foreign(Foreign::NoRoom);
+        }
+        let Some(bytes) = buffer.get(..arrived.len) else { return foreign(Foreign::Length(arrived.len)) };
+        let said = get_array(bytes, 16).unwrap_or_default();
+        match Self::decode(bytes, heap.unwrap_or(said)) {
+            Ok(message) if message.nr_descriptors() == arrived.fds.len() => {
+                Ok((Received::Message(message), said, arrived.fds))
+            }
+            Ok(_) => foreign(Foreign::Descriptors(arrived.fds.len())),
+            Err(error) => foreign(error),
+        }
+    }
+
+    fn nr_descriptors(&self) -> usize {
+        match self {
+            Self::Luggage(names) => names.len(),
+            Self::Offer => 1,
+            _ => 0,
+        }
+    }
+
     const fn kind(&self) -> u16 {
         match self {
             Self::Ready => 1,
             Self::Frozen => 2,
             Self::Acknowledge => 3,
             Self::Refuse(_) => 4,
+            Self::Luggage(_) => 5,
+            Self::Taken(_) => 6,
+            Self::Ask(_) => 7,
+            Self::Offer => 8,
+            Self::LetGo => 9,
+            Self::SetAside => 10,
         }
     }
 
     fn encode(&self, heap: HeapId) -> Vec<u8> {
-        let text = if let Self::Refuse(reason) = self { shorten(reason) } else { "" };
         let mut bytes = vec![0; HEAD_BYTES];
-        bytes.extend_from_slice(text.as_bytes());
+        match self {
+            Self::Refuse(text) | Self::Ask(text) => bytes.extend_from_slice(shorten(text).as_bytes()),
+            Self::Luggage(names) => {
+                for name in names {
+                    bytes.push(name.len() as u8);
+                    bytes.extend_from_slice(name.as_bytes());
+                }
+            }
+            Self::Taken(nr) => bytes.extend_from_slice(&nr.to_le_bytes()),
+            Self::Ready | Self::Frozen | Self::Acknowledge | Self::Offer | Self::LetGo | Self::SetAside => {}
+        }
         let length = bytes.len() as u32;
         let put = put_array(&mut bytes, 0, MAGIC)
             .and_then(|()| put_u16(&mut bytes, 4, VERSION))
@@ -132,16 +218,37 @@ impl Message {
             2 => Self::Frozen,
             3 => Self::Acknowledge,
             // It goes to logs and terminals: what is not printable is not repeated.
-            4 => Self::Refuse(
-                String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-            ),
+            4 => Self::Refuse(printable(text.get(..TEXT_MAX).unwrap_or(text))),
+            5 => Self::Luggage(names(text).ok_or(Foreign::Text)?),
+            6 if text.len() == 4 => Self::Taken(get_u32(text, 0).ok_or(length)?),
+            7 if text.len() <= NAME_MAX => Self::Ask(printable(text)),
+            8 => Self::Offer,
+            9 => Self::LetGo,
+            10 => Self::SetAside,
             kind => return Err(Foreign::Kind(kind)),
         };
-        if !text.is_empty() && !matches!(message, Self::Refuse(_)) {
+        let has_text = matches!(message, Self::Refuse(_) | Self::Luggage(_) | Self::Taken(_) | Self::Ask(_));
+        if !text.is_empty() && !has_text {
             return Err(length);
         }
         Ok(message)
     }
+}
+
+/// It goes to logs and terminals: what is not printable is not repeated.
+fn printable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Names with their lengths before them, none of them twice.
+fn names(mut text: &[u8]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    while let Some((&len, rest)) = text.split_first() {
+        let name = str::from_utf8(rest.get(..usize::from(len))?).ok().filter(|name| !name.is_empty())?;
+        names.push(name.to_owned());
+        text = &rest[usize::from(len)..];
+    }
+    (names.len() <= MOST_DESCRIPTORS && has_no_name_twice(names.iter().map(String::as_str))).then_some(names)
 }
 
 fn shorten(text: &str) -> &str {
@@ -165,7 +272,14 @@ mod tests {
     #[test]
     fn what_is_sent_is_received() {
         let (here, there) = sys::message_pair().unwrap();
-        let messages = [Message::Ready, Message::Frozen, Message::Acknowledge, Message::Refuse("no".into())];
+        let messages = [
+            Message::Ready,
+            Message::Frozen,
+            Message::Acknowledge,
+            Message::Refuse("no".into()),
+            Message::Taken(70_000),
+            Message::Ask("sessions".into()),
+        ];
         for message in messages {
             message.send(here.as_fd(), HEAP).unwrap();
             assert_eq!(Message::receive(there.as_fd(), HEAP).unwrap(), Received::Message(message));
@@ -181,6 +295,27 @@ mod tests {
         assert_eq!(Message::decode(&bytes, HEAP), Ok(Message::Refuse("ä".repeat(240))));
         let bytes = Message::Refuse("\u{1b}[31mred".into()).encode(HEAP);
         assert_eq!(Message::decode(&bytes, HEAP), Ok(Message::Refuse(" [31mred".into())));
+    }
+
+    #[test]
+    fn descriptors_come_with_their_names_or_not_at_all() {
+        let (here, there) = sys::message_pair().unwrap();
+        let names: Vec<_> = (0..MOST_DESCRIPTORS).map(|nr| format!("{nr:-<255}")).collect();
+        let fds = vec![here.as_fd(); MOST_DESCRIPTORS];
+        let luggage = Message::Luggage(names);
+        luggage.send_with(here.as_fd(), HEAP, &fds).unwrap();
+        let (received, said, arrived) = Message::receive_with(there.as_fd(), Some(HEAP)).unwrap();
+        assert_eq!((received, said, arrived.len()), (Received::Message(luggage), HEAP, MOST_DESCRIPTORS));
+        // Fewer, more, or where none belongs.
+        let one = || Message::Luggage(vec!["a".into()]);
+        for (message, nr) in [(one(), 0), (one(), 2), (Message::Ready, 1), (Message::Offer, 0)] {
+            message.send_with(here.as_fd(), HEAP, &fds[..nr]).unwrap();
+            let (received, _, arrived) = Message::receive_with(there.as_fd(), Some(HEAP)).unwrap();
+            assert_eq!(received, Received::Foreign(Foreign::Descriptors(nr)), "{message:?}");
+            assert!(arrived.is_empty());
+        }
+        let twice = Message::Luggage(vec!["a".into(), "a".into()]);
+        assert_eq!(Message::decode(&twice.encode(HEAP), HEAP), Err(Foreign::Text));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use heirloom_abi::heap::{Phase, State};
 use super::*;
 use crate::backing::tests::{BLOCK, RESERVED, fill};
 use crate::backing::{Backing, BackingError};
+use crate::command::Command;
 use crate::sys::Ended;
 
 const ROLE: &str = "TEST_HEIRLOOM_ROLE";
@@ -82,6 +83,18 @@ fn successor(role: &str) -> Command {
 fn quick() -> ChannelOptions {
     let (ready, ack) = (Duration::from_secs(20), Duration::from_secs(20));
     ChannelOptions { ready, ack, ..ChannelOptions::default() }
+}
+
+fn hand_over(
+    incumbent: &dyn Incumbent,
+    command: &Command,
+    channel: Channel,
+    options: &ChannelOptions,
+) -> Result<Handed, HandOverError> {
+    match channel {
+        Channel::Exec => exec::Exec(command).hand_over(incumbent, options),
+        _ => spawn::Spawn(command).hand_over(incumbent, options),
+    }
 }
 
 fn attempt(fake: &Fake, role: &str) -> Result<Handed, HandOverError> {
@@ -442,8 +455,15 @@ fn a_program_that_cannot_start_changes_nothing() {
 #[test]
 fn a_ticket_for_somebody_else_is_nobodys_heap() {
     for channel in [Channel::Spawn, Channel::Exec] {
-        let ticket =
-            ticket::Ticket { channel, from: 1, heap_fd: 900, peer_fd: 901, helper: 0, heap: [0; 16] };
+        let ticket = ticket::Ticket {
+            channel,
+            from: 1,
+            heap_fd: 900,
+            peer_fd: 901,
+            helper: 0,
+            heap: [0; 16],
+            luggage_fd: -1,
+        };
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         let variable = ticket.variable().into_string().unwrap();
         let (name, value) = variable.split_once('=').unwrap();

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! HEIRLOOM_HANDOVER=1:<channel>:<from>:<heap fd>:<peer fd>:<helper>:<heap id>
+//! HEIRLOOM_HANDOVER=2:   the same, and                                       :<luggage fd>
 //! ```
 //!
 //! `peer` is the connection to a predecessor that waits, or the pipe that lets the memory holder go, or -1. The
 //! process `from` is the successor's parent (spawn) or the successor itself (exec): programs further down, which
-//! merely inherit the variable, know by it that the ticket is not theirs.
+//! merely inherit the variable, know by it that the ticket is not theirs. `luggage` is the list of the descriptors that
+//! come along in place; a ticket without them is of version 1, which every version reads.
 
 use std::ffi::CString;
 use std::os::fd::RawFd;
@@ -15,7 +17,8 @@ use super::message::HeapId;
 use super::{Channel, IncomingError};
 
 pub(super) const VARIABLE: &str = "HEIRLOOM_HANDOVER";
-const VERSION: &str = "1";
+/// Without and with luggage.
+const VERSIONS: [&str; 2] = ["1", "2"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
@@ -26,6 +29,8 @@ pub(super) struct Ticket {
     /// The memory holder's process id, or 0.
     pub(super) helper: u32,
     pub(super) heap: HeapId,
+    /// The list of descriptors that come along, or -1.
+    pub(super) luggage_fd: RawFd,
 }
 
 impl Ticket {
@@ -35,21 +40,27 @@ impl Ticket {
     }
 
     fn value(&self) -> String {
-        let Self { from, heap_fd, peer_fd, helper, .. } = self;
+        let Self { from, heap_fd, peer_fd, helper, luggage_fd, .. } = self;
         let channel = self.channel.number();
         let heap: String = self.heap.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{VERSION}:{channel}:{from}:{heap_fd}:{peer_fd}:{helper}:{heap}")
+        let (version, luggage) = if *luggage_fd < 0 {
+            (VERSIONS[0], String::new())
+        } else {
+            (VERSIONS[1], format!(":{luggage_fd}"))
+        };
+        format!("{version}:{channel}:{from}:{heap_fd}:{peer_fd}:{helper}:{heap}{luggage}")
     }
 
     pub(super) fn parse(value: &str) -> Result<Self, IncomingError> {
         let refuse = |what| IncomingError::Ticket { what };
         let mut fields = value.split(':');
-        if fields.next() != Some(VERSION) {
-            return Err(refuse("its version"));
-        }
+        let version = fields.next().and_then(|found| VERSIONS.iter().position(|version| *version == found));
+        let has_luggage = version.ok_or(refuse("its version"))? == 1;
         let mut field = |what| fields.next().ok_or(refuse(what)).map(|text| (text, refuse(what)));
         let (channel, error) = field("its channel")?;
-        let channel = channel.parse().ok().and_then(Channel::from_number).ok_or(error)?;
+        let channel = channel.parse().ok().and_then(Channel::from_number);
+        let channel =
+            channel.filter(|channel| matches!(channel, Channel::Spawn | Channel::Exec)).ok_or(error)?;
         let (from, error) = field("the predecessor's process id")?;
         let from = from.parse().map_err(|_| error)?;
         let (heap_fd, error) = field("the heap's descriptor")?;
@@ -60,17 +71,23 @@ impl Ticket {
         let helper = helper.parse().map_err(|_| error)?;
         let (heap, error) = field("the heap's id")?;
         let heap = parse_id(heap).ok_or(error)?;
+        let luggage_fd = if has_luggage {
+            let (luggage_fd, error) = field("the luggage's descriptor")?;
+            luggage_fd.parse().map_err(|_| error)?
+        } else {
+            -1
+        };
         if fields.next().is_some() {
             return Err(refuse("its length"));
         }
-        if heap_fd == peer_fd {
+        if heap_fd == peer_fd || has_luggage && [heap_fd, peer_fd].contains(&luggage_fd) {
             return Err(refuse("its descriptors"));
         }
-        Ok(Self { channel, from, heap_fd, peer_fd, helper, heap })
+        Ok(Self { channel, from, heap_fd, peer_fd, helper, heap, luggage_fd })
     }
 }
 
-fn parse_id(digits: &str) -> Option<HeapId> {
+pub(super) fn parse_id(digits: &str) -> Option<HeapId> {
     let mut id = HeapId::default();
     if digits.len() != 2 * id.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -92,12 +109,16 @@ mod tests {
         peer_fd: -1,
         helper: 0,
         heap: *b"0123456789abcde\xff",
+        luggage_fd: -1,
     };
 
     #[test]
     fn what_is_written_is_read_back() {
         assert_eq!(TICKET.value(), "1:2:4711:5:-1:0:303132333435363738396162636465ff");
         assert_eq!(Ticket::parse(&TICKET.value()).unwrap(), TICKET);
+        let with_luggage = Ticket { luggage_fd: 9, ..TICKET };
+        assert_eq!(with_luggage.value(), "2:2:4711:5:-1:0:303132333435363738396162636465ff:9");
+        assert_eq!(Ticket::parse(&with_luggage.value()).unwrap(), with_luggage);
     }
 
     #[test]
@@ -106,7 +127,9 @@ mod tests {
         for end in 0..value.len() {
             assert!(Ticket::parse(&value[..end]).is_err(), "{}", &value[..end]);
         }
-        for other in ["2:2:1:5:6:0:", "1:3:1:5:6:0:", "1:1:x:5:6:0:", "1:1:1:5:5:0:", "1:1:1:5:6:-1:"] {
+        for other in
+            ["3:2:1:5:6:0:", "2:2:1:5:6:0:", "1:3:1:5:6:0:", "1:1:x:5:6:0:", "1:1:1:5:5:0:", "1:1:1:5:6:-1:"]
+        {
             let other = format!("{other}{}", &value[value.len() - 32..]);
             assert!(Ticket::parse(&other).is_err(), "{other}");
         }

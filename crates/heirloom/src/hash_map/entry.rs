@@ -123,6 +123,11 @@ impl<'a, K, V> OccupiedEntry<'a, K, V> {
         &mut self.pair.into_mut().value
     }
 
+    /// Returns the key for as long as the map is borrowed.
+    pub(crate) fn into_key(self) -> &'a K {
+        &self.pair.into_mut().key
+    }
+
     /// Sets the value and returns the one it had.
     pub fn insert(&mut self, value: V) -> V {
         std::mem::replace(self.get_mut(), value)
@@ -169,7 +174,13 @@ impl<'a, K: Eq + Hash, V> VacantEntry<'a, K, V> {
     #[inline]
     pub fn try_insert(self, value: V) -> Result<&'a mut V, AllocError> {
         let Self { map, index, hash, key } = self;
-        map.fill(index, hash, Pair { key, value })
+        Ok(&mut map.fill(index, hash, Pair { key, value })?.value)
+    }
+
+    /// Sets the value and returns the key.
+    pub(crate) fn insert_and_key(self, value: V) -> &'a K {
+        let Self { map, index, hash, key } = self;
+        &or_panic(map.fill(index, hash, Pair { key, value })).key
     }
 }
 

@@ -29,8 +29,8 @@ mod group;
 mod heritable;
 mod iter;
 mod rehash;
-mod seed;
-mod table;
+pub(crate) mod seed;
+pub(crate) mod table;
 mod traits;
 
 use std::borrow::Borrow;
@@ -324,19 +324,19 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
 
     /// Fills a vacant bucket on the walk of `hash`, or another one if the table must grow first.
     #[inline(always)]
-    fn fill(&mut self, index: usize, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
+    fn fill(&mut self, index: usize, hash: u64, pair: Pair<K, V>) -> Result<&mut Pair<K, V>, AllocError> {
         if !self.table.may_fill(index) {
             return self.grow_and_fill(hash, pair);
         }
-        Ok(&mut self.table.fill(index, hash, pair).value)
+        Ok(self.table.fill(index, hash, pair))
     }
 
     #[cold]
     #[inline(never)]
-    fn grow_and_fill(&mut self, hash: u64, pair: Pair<K, V>) -> Result<&mut V, AllocError> {
+    fn grow_and_fill(&mut self, hash: u64, pair: Pair<K, V>) -> Result<&mut Pair<K, V>, AllocError> {
         self.grow(1)?;
         let index = self.table.vacant(hash);
-        Ok(&mut self.table.fill(index, hash, pair).value)
+        Ok(self.table.fill(index, hash, pair))
     }
 
     /// Returns whether the table is known to be in order.

@@ -15,7 +15,7 @@ use crate::alloc::AllocError;
 
 impl<T> Table<T> {
     /// Moves all values to a block of `buckets`, which takes them all; `self` is unchanged on an error.
-    pub(super) fn resize(&mut self, buckets: usize, hash: impl Fn(&T) -> u64) -> Result<(), AllocError> {
+    pub(crate) fn resize(&mut self, buckets: usize, hash: impl Fn(&T) -> u64) -> Result<(), AllocError> {
         let mut new = Self::with_buckets(buckets)?;
         for value in self.iter() {
             // SAFETY: the walker visits live values; the new bucket exists, and with a `len` of 0 promises nothing yet.

@@ -35,7 +35,7 @@ use crate::alloc::{self, AllocError};
 /// - Else `control` points into a block of `shape(mask + 1)` that is ours, at the first of its control bytes.
 /// - The bucket of every full control byte holds a live value, unless `len` is 0.
 #[repr(C)]
-pub(super) struct Table<T> {
+pub(crate) struct Table<T> {
     control: *mut u8,
     mask: u64,
     len: u64,
@@ -54,7 +54,7 @@ unsafe impl<T: Send> Send for Table<T> {}
 unsafe impl<T: Sync> Sync for Table<T> {}
 
 /// What a search for a place found.
-pub(super) enum Place {
+pub(crate) enum Place {
     /// The value is in this bucket.
     Found(usize),
     /// The value is nowhere, and this is the first bucket on its walk that could take it.
@@ -63,12 +63,12 @@ pub(super) enum Place {
 
 impl<T> Table<T> {
     #[inline]
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { control: ptr::null_mut(), mask: 0, len: 0, growth_left: 0, owns: PhantomData }
     }
 
     /// Creates an empty table of `buckets`, a power of two from 4 on.
-    pub(super) fn with_buckets(buckets: usize) -> Result<Self, AllocError> {
+    pub(crate) fn with_buckets(buckets: usize) -> Result<Self, AllocError> {
         debug_assert!(buckets.is_power_of_two() && buckets >= 4);
         let (layout, to_control) = shape::<T>(buckets)?;
         let block = alloc::allocate(layout)?;
@@ -81,28 +81,28 @@ impl<T> Table<T> {
     }
 
     #[inline]
-    pub(super) fn has_block(&self) -> bool {
+    pub(crate) fn has_block(&self) -> bool {
         self.mask != 0
     }
 
     #[inline]
-    pub(super) fn buckets(&self) -> usize {
+    pub(crate) fn buckets(&self) -> usize {
         if self.has_block() { self.mask() + 1 } else { 0 }
     }
 
     #[inline]
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }
 
     #[inline]
-    pub(super) const fn growth_left(&self) -> usize {
+    pub(crate) const fn growth_left(&self) -> usize {
         self.growth_left as usize
     }
 
     /// Finds a value.
     #[inline(always)]
-    pub(super) fn get(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
+    pub(crate) fn get(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
         let index = self.find(hash, eq)?;
         // SAFETY: the bucket is full, and borrowed with the table.
         Some(unsafe { &*self.bucket(index) })
@@ -110,7 +110,7 @@ impl<T> Table<T> {
 
     /// Finds the bucket of a value.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<usize> {
+    pub(crate) fn find(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<usize> {
         if self.len == 0 {
             return None;
         }
@@ -133,7 +133,7 @@ impl<T> Table<T> {
 
     /// Finds the bucket of a value that is most likely there, to be taken out.
     #[inline(always)]
-    pub(super) fn find_to_take(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<usize> {
+    pub(crate) fn find_to_take(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<usize> {
         if self.len != 0 {
             self.expect(Walk::new(hash, self.mask()).position);
         }
@@ -142,7 +142,7 @@ impl<T> Table<T> {
 
     /// Finds the bucket of a value, or else one that could take it; the table has a block.
     #[inline(always)]
-    pub(super) fn place(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Place {
+    pub(crate) fn place(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Place {
         assert!(self.has_block(), "a place is looked for in a table with a block");
         let tag = tag(hash);
         let mut walk = Walk::new(hash, self.mask());
@@ -168,7 +168,7 @@ impl<T> Table<T> {
 
     /// Finds the first bucket on the walk of `hash` that could take a value; the table has a block.
     #[inline]
-    pub(super) fn vacant(&self, hash: u64) -> usize {
+    pub(crate) fn vacant(&self, hash: u64) -> usize {
         assert!(self.has_block(), "a place is looked for in a table with a block");
         let mut walk = Walk::new(hash, self.mask());
         loop {
@@ -180,7 +180,7 @@ impl<T> Table<T> {
     }
 
     /// Returns whether a walk for `hash` comes by the full bucket `index` and sees its tag there.
-    pub(super) fn leads_to(&self, hash: u64, index: usize) -> bool {
+    pub(crate) fn leads_to(&self, hash: u64, index: usize) -> bool {
         let mut walk = Walk::new(hash, self.mask());
         while walk.position != index / WIDTH * WIDTH {
             if self.group(walk.position).empty().any() || !walk.advance(self.mask()) {
@@ -192,13 +192,13 @@ impl<T> Table<T> {
 
     /// Returns whether the vacant bucket `index` may be filled without leaving too few empty ones.
     #[inline(always)]
-    pub(super) fn may_fill(&self, index: usize) -> bool {
+    pub(crate) fn may_fill(&self, index: usize) -> bool {
         self.growth_left != 0 || self.control(index) == DELETED
     }
 
     /// Puts a value into a vacant bucket that may be filled.
     #[inline(always)]
-    pub(super) fn fill(&mut self, index: usize, hash: u64, value: T) -> &mut T {
+    pub(crate) fn fill(&mut self, index: usize, hash: u64, value: T) -> &mut T {
         let before = self.control(index);
         assert!(
             matches!(before, EMPTY | DELETED) && self.may_fill(index),
@@ -217,7 +217,7 @@ impl<T> Table<T> {
 
     /// Names a full bucket, for as long as the table is borrowed.
     #[inline(always)]
-    pub(super) fn occupied(&mut self, index: usize) -> Occupied<'_, T> {
+    pub(crate) fn occupied(&mut self, index: usize) -> Occupied<'_, T> {
         assert!(self.control(index) < 0x80, "a bucket is taken while it is full");
         // INVARIANT: it is full, and the borrow keeps it so.
         Occupied { table: self, index }
@@ -225,7 +225,7 @@ impl<T> Table<T> {
 
     /// Visits every full bucket.
     #[inline]
-    pub(super) fn iter(&self) -> Walker<T> {
+    pub(crate) fn iter(&self) -> Walker<T> {
         Walker {
             full: Matches::NONE,
             group: self.control,
@@ -235,7 +235,7 @@ impl<T> Table<T> {
     }
 
     /// Drops the values for which `keep` returns false.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         for position in (0..self.buckets()).step_by(WIDTH) {
             for offset in self.group(position).full() {
                 let mut occupied = self.occupied(position + offset);
@@ -247,7 +247,7 @@ impl<T> Table<T> {
     }
 
     /// Picks up to `wanted` full buckets, from all over the table.
-    pub(super) fn sample(&self, wanted: usize) -> impl Iterator<Item = (usize, &T)> {
+    pub(crate) fn sample(&self, wanted: usize) -> impl Iterator<Item = (usize, &T)> {
         let groups = self.buckets().div_ceil(WIDTH);
         let parts = wanted.min(groups);
         // A table with few groups gives several from each.
@@ -262,7 +262,7 @@ impl<T> Table<T> {
     }
 
     /// Drops all values and keeps the block.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         /// Empties the control bytes even if a value panics while it is dropped; the values behind it then leak.
         struct Reset<'a, T>(&'a mut Table<T>);
         impl<T> Drop for Reset<'_, T> {
@@ -279,7 +279,7 @@ impl<T> Table<T> {
     }
 
     /// Declares every bucket empty, whatever it holds.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.len = 0;
         self.growth_left = 0;
         if self.has_block() {
@@ -296,7 +296,7 @@ impl<T> Table<T> {
     /// Takes the table, and leaves one without a block.
     ///
     /// The taken one forgets its values: they are the walker's, and the block is given back without them.
-    pub(super) fn release(&mut self) -> (Self, Walker<T>) {
+    pub(crate) fn release(&mut self) -> (Self, Walker<T>) {
         let mut table = std::mem::replace(self, Self::new());
         let walker = table.iter();
         // INVARIANT: with a `len` of 0, full control bytes promise nothing.
@@ -305,7 +305,7 @@ impl<T> Table<T> {
     }
 
     /// Clones the table bucket by bucket.
-    pub(super) fn try_clone(&self) -> Result<Self, AllocError>
+    pub(crate) fn try_clone(&self) -> Result<Self, AllocError>
     where
         T: Clone,
     {
@@ -333,7 +333,7 @@ impl<T> Table<T> {
 
     /// Checks *shape*, *counted* and *padded*, and *reached* if the values lie in order.
     #[cfg(test)]
-    pub(super) fn check(&self, hash: Option<&dyn Fn(&T) -> u64>) {
+    pub(crate) fn check(&self, hash: Option<&dyn Fn(&T) -> u64>) {
         if !self.has_block() {
             return assert!(self.control.is_null() && self.len == 0 && self.growth_left == 0);
         }
@@ -352,13 +352,13 @@ impl<T> Table<T> {
     }
 
     #[inline(always)]
-    pub(super) fn mask(&self) -> usize {
+    pub(crate) fn mask(&self) -> usize {
         self.mask as usize
     }
 
     /// Returns where bucket `index` lies.
     #[inline(always)]
-    pub(super) fn bucket(&self, index: usize) -> *mut T {
+    pub(crate) fn bucket(&self, index: usize) -> *mut T {
         self.control.cast::<T>().wrapping_sub(index + 1)
     }
 
@@ -381,7 +381,7 @@ impl<T> Table<T> {
 
     /// Returns the control byte of bucket `index`.
     #[inline(always)]
-    pub(super) fn control(&self, index: usize) -> u8 {
+    pub(crate) fn control(&self, index: usize) -> u8 {
         assert!(index <= self.mask() || index < WIDTH);
         debug_assert!(self.has_block());
         // SAFETY: the block holds this byte.
@@ -395,7 +395,7 @@ impl<T> Table<T> {
     /// - The table has such a bucket.
     /// - It holds a value that is ours exactly if the byte says full.
     #[inline(always)]
-    pub(super) unsafe fn set_control(&mut self, index: usize, byte: u8) {
+    pub(crate) unsafe fn set_control(&mut self, index: usize, byte: u8) {
         debug_assert!(self.has_block() && index <= self.mask());
         // SAFETY: the caller's first duty; the block holds a byte for each bucket.
         unsafe { self.control.add(index).write(byte) };
@@ -406,7 +406,7 @@ impl<T> Table<T> {
     /// # Safety
     ///
     /// That many control bytes are full, and their buckets hold values that are ours; or it is 0.
-    pub(super) unsafe fn set_len(&mut self, len: usize) {
+    pub(crate) unsafe fn set_len(&mut self, len: usize) {
         self.len = len as u64;
         self.growth_left = (capacity_of(self.buckets()) - len) as u64;
     }
@@ -448,33 +448,33 @@ impl<T> Drop for Table<T> {
 /// # Invariants
 ///
 /// The bucket is full.
-pub(super) struct Occupied<'a, T> {
+pub(crate) struct Occupied<'a, T> {
     table: &'a mut Table<T>,
     index: usize,
 }
 
 impl<'a, T> Occupied<'a, T> {
     #[inline]
-    pub(super) fn get(&self) -> &T {
+    pub(crate) fn get(&self) -> &T {
         // SAFETY: by the type invariant the bucket is full, and borrowed with `self`.
         unsafe { &*self.table.bucket(self.index) }
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self) -> &mut T {
+    pub(crate) fn get_mut(&mut self) -> &mut T {
         // SAFETY: by the type invariant the bucket is full, and borrowed with `self`.
         unsafe { &mut *self.table.bucket(self.index) }
     }
 
     #[inline]
-    pub(super) fn into_mut(self) -> &'a mut T {
+    pub(crate) fn into_mut(self) -> &'a mut T {
         // SAFETY: by the type invariant the bucket is full, and borrowed with the table.
         unsafe { &mut *self.table.bucket(self.index) }
     }
 
     /// Takes the value out.
     #[inline]
-    pub(super) fn remove(self) -> T {
+    pub(crate) fn remove(self) -> T {
         let Self { table, index } = self;
         // A group that has an empty bucket never was full, so no walk has passed it.
         let passed = !table.group(index / WIDTH * WIDTH).empty().any();
@@ -491,7 +491,7 @@ impl<'a, T> Occupied<'a, T> {
 /// Visits the full buckets of a table, group by group.
 ///
 /// The addresses are good for as long as the table keeps its block and its values.
-pub(super) struct Walker<T> {
+pub(crate) struct Walker<T> {
     /// Full buckets of the current group that are still to come.
     full: Matches,
     /// Control bytes of the next group.
@@ -564,18 +564,18 @@ impl Walk {
 
 /// Returns the tag of a hash: its top seven bits, as the low ones choose the group.
 #[inline(always)]
-pub(super) fn tag(hash: u64) -> u8 {
+pub(crate) fn tag(hash: u64) -> u8 {
     (hash >> 57) as u8
 }
 
 /// Returns how many values a table of `buckets` takes: seven in eight, and at least one bucket stays empty.
 #[inline]
-pub(super) const fn capacity_of(buckets: usize) -> usize {
+pub(crate) const fn capacity_of(buckets: usize) -> usize {
     if buckets < 8 { buckets.saturating_sub(1) } else { buckets / 8 * 7 }
 }
 
 /// Returns the least number of buckets that take `capacity` values.
-pub(super) fn buckets_for(capacity: usize) -> Result<usize, AllocError> {
+pub(crate) fn buckets_for(capacity: usize) -> Result<usize, AllocError> {
     match capacity {
         0..=3 => Ok(4),
         4..=7 => Ok(8),

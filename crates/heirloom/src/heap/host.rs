@@ -5,6 +5,7 @@
 //! go back to the system.
 #![expect(unsafe_code, reason = "implements the host's promise over the mapped file")]
 
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,13 @@ pub(crate) struct BlockHost {
     nr_faults: AtomicU64,
     /// Whether a block gets its memory when it is taken.
     prefault: AtomicBool,
+}
+
+/// When blocks that come back are zeroed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    Later,
 }
 
 struct State {
@@ -80,6 +88,28 @@ impl BlockHost {
         }
     }
 
+    /// After another process has used the heap, and is dead: has the blocks that the pool's table names, and no others.
+    pub(crate) fn know_again(&self, map: PreservedMap, blocks: impl Iterator<Item = (u64, u32)>) {
+        {
+            let mut state = self.state();
+            state.map = map;
+            state.taken.fill(0);
+            state.lowest = 0;
+            for (offset, run) in blocks {
+                let Some(index) = self.index_of(offset) else { continue };
+                for index in index..(index + u64::from(run)).min(state.nr_blocks) {
+                    state.set(index, true);
+                }
+            }
+        }
+        self.drop_unknown_blocks();
+    }
+
+    /// The map's root page.
+    pub(crate) fn map_root(&self) -> u64 {
+        self.state().map.root()
+    }
+
     /// Lets pages of up to `bytes` of free blocks stay; those beyond go to the system. None ever stay in a file with a name,
     /// whose file system is shared with others. A file that is handed over holds what the pool has, and nothing else: call
     /// this with 0 first.
@@ -128,8 +158,25 @@ impl BlockHost {
         if start == state.lowest {
             state.lowest = start + nr;
         }
-        state.spares.remove(start, nr);
         Some(offset)
+    }
+
+    /// Takes the blocks from `start` on, which were claimed, off the spares, and zeroes what may be old in them but for `any`, a
+    /// range of their bytes.
+    fn clean(&self, mut state: MutexGuard<'_, State>, start: u64, nr: u64, any: &Range<u64>) {
+        let dirty = state.spares.remove(start, nr);
+        drop(state);
+        for index in dirty {
+            let bytes = (index - start) << self.block_shift..(index + 1 - start) << self.block_shift;
+            let at = self.first_block + (start << self.block_shift);
+            let kept = any.start.clamp(bytes.start, bytes.end)..any.end.clamp(bytes.start, bytes.end);
+            if kept.is_empty() {
+                self.backing.zero(at + bytes.start, bytes.end - bytes.start);
+            } else {
+                self.backing.zero(at + bytes.start, kept.start - bytes.start);
+                self.backing.zero(at + kept.end, bytes.end - kept.end);
+            }
+        }
     }
 
     /// Gets the memory of blocks that were just taken, where that is wanted.
@@ -139,13 +186,17 @@ impl BlockHost {
         }
     }
 
-    /// Takes blocks back of which the first `used` bytes may be other than zero.
-    fn take_back(&self, offset: u64, nr: u64, used: u64) {
+    /// Takes blocks back of which the first `used` bytes may be other than zero, and zeroes these now or later.
+    fn take_back(&self, offset: u64, nr: u64, used: u64, zero: When) {
         let Some(index) = self.index_of(offset) else { return };
         let mut state = self.state();
         if state.spares.have_room(nr) {
-            self.backing.zero(offset, used);
+            // Blocks that are full of old bytes may wait; of one with a few it is forgotten how few they are.
+            let dirty = if zero == When::Later { (used >> self.block_shift).min(nr) } else { 0 };
+            let start = dirty << self.block_shift;
+            self.backing.zero(offset + start, used - start);
             state.spares.add(index, nr);
+            state.spares.mark_dirty(index, dirty);
         } else {
             self.backing.punch(offset, nr << self.block_shift);
         }
@@ -190,17 +241,21 @@ impl State {
 }
 
 // SAFETY: the backing stays mapped for as long as this lives; a block is taken once until it is given back, and its
-// pages are all zeros: new ones after they were punched out, or spares.
+// pages are all zeros: new ones after they were punched out, or spares, of which those with old bytes are zeroed as they are taken.
 unsafe impl Host for BlockHost {
     fn base(&self) -> NonNull<u8> {
         self.backing.base()
     }
 
     fn take(&self, nr: u32) -> Option<u64> {
+        self.take_with(nr, 0..0)
+    }
+
+    fn take_with(&self, nr: u32, any: Range<u64>) -> Option<u64> {
         let mut state = self.state();
         let start = state.find(nr.into())?;
         let offset = self.claim(&mut state, start, nr.into())?;
-        drop(state);
+        self.clean(state, start, nr.into(), &any);
         self.fault_in(offset, nr.into());
         Some(offset)
     }
@@ -213,7 +268,7 @@ unsafe impl Host for BlockHost {
         let Some(offset) = is_free.then(|| self.claim(&mut state, start, more)).flatten() else {
             return false;
         };
-        drop(state);
+        self.clean(state, start, more, &(0..0));
         self.fault_in(offset, more);
         true
     }
@@ -223,11 +278,16 @@ unsafe impl Host for BlockHost {
     }
 
     fn give_back(&self, offset: u64, nr: u32) {
-        self.take_back(offset, nr.into(), u64::from(nr) << self.block_shift);
+        self.take_back(offset, nr.into(), u64::from(nr) << self.block_shift, When::Now);
+    }
+
+    fn give_back_dirty(&self, offset: u64, nr: u32, used: u64) {
+        let nr = u64::from(nr);
+        self.take_back(offset, nr, used.min(nr << self.block_shift), When::Later);
     }
 
     fn give_back_clean(&self, offset: u64, head_bytes: u64) {
-        self.take_back(offset, 1, head_bytes);
+        self.take_back(offset, 1, head_bytes, When::Now);
     }
 
     fn adopt(&self, offset: u64, nr: u32) -> bool {

@@ -17,19 +17,27 @@
 //! - *last*: a new heap's header, an inherited heap's claim and a new root are each one last store.
 #![expect(unsafe_code, reason = "retires the open heap")]
 
+mod aftermath;
 mod bytes;
+pub(crate) mod diary;
 pub(crate) mod door;
 mod hand_over;
 mod host;
 mod layout;
 mod map_pages;
+pub(crate) mod migrate;
 mod open;
 mod options;
+mod poison;
+mod reclaim;
+mod recovery;
 pub(crate) mod roots;
 mod spares;
 mod stats;
 pub(crate) mod tree;
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,11 +48,15 @@ use heirloom_abi::pool::GeometryError;
 use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
+pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
+pub use poison::{Changing, OnPoison, Poisoned, Remedy};
+pub use reclaim::Reclaimed;
+pub use recovery::{Recovery, RootLeft};
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
-use crate::channel::IncomingError;
+use crate::channel::{Channel, IncomingError, Kept};
 use crate::note::CandidateError;
 use door::Hall;
 use layout::Layout;
@@ -65,11 +77,25 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// What was found, if its owner had died.
+    recovery: Option<std::boxed::Box<Recovery>>,
+    /// What became of poisoned roots.
+    poisoned: Vec<Poisoned>,
+    /// How it came.
+    channel: Option<Channel>,
+    /// Stores that have a descriptor of it.
+    kept: Vec<std::boxed::Box<dyn Kept>>,
+    /// Descriptors that came with it and were not asked for yet.
+    luggage: Mutex<BTreeMap<std::string::String, OwnedFd>>,
+    /// What became of leaks, where the options asked.
+    reclaimed: Option<Reclaimed>,
     /// Held by whoever closes the door; true while a hand-over keeps it closed.
     closing: Mutex<bool>,
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
+    /// What the hand-over that is under way does with types.
+    passage: Mutex<migrate::Passage>,
 }
 
 /// Why the door was not closed.
@@ -125,6 +151,14 @@ pub enum HeapError {
     /// The roots are broken.
     #[error("roots: {0}")]
     Roots(#[from] RootError),
+    /// What a thread of the dead owner had written down of its changes cannot be read.
+    #[error("diary of CPU slot {cpu}: {error}")]
+    Diary {
+        /// Which slot.
+        cpu: u32,
+        /// What is wrong.
+        error: heirloom_abi::diary::DiaryError,
+    },
     /// This program does not have the types that the heap holds.
     #[error("this program cannot inherit the heap: {0}")]
     Types(#[from] CandidateError),
@@ -146,8 +180,8 @@ pub enum HeapError {
 }
 
 impl Heap {
-    /// Opens the heap that a predecessor hands to this process; else the one in the options' file; else a new one.
-    /// [`Heap::origin`] says which it was.
+    /// Opens the heap that a predecessor hands to this process; else the one that a store kept; else a new one. The order is that
+    /// of `docs/channels.md`; [`Heap::channel`] says which it was, and [`Heap::origin`] in what state.
     ///
     /// # Errors
     ///
@@ -175,15 +209,48 @@ impl Heap {
         self.origin
     }
 
+    /// What was found when the heap was taken over from an owner that had died, root by root; `None` where it came in order.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_deref()
+    }
+
+    /// By which channel it came; `None` where it is new.
+    pub fn channel(&self) -> Option<Channel> {
+        self.channel
+    }
+
+    /// Takes a descriptor that came with the heap, by the name under which the predecessor packed it. It is close-on-exec.
+    ///
+    /// What nobody takes is closed when the heap is dropped, and does not travel on.
+    pub fn take_descriptor(&self, name: &str) -> Option<OwnedFd> {
+        self.lock_luggage().remove(name)
+    }
+
+    /// Takes all descriptors that came with the heap and were not taken yet, by name.
+    pub fn take_descriptors(&self) -> impl Iterator<Item = (std::string::String, OwnedFd)> + use<> {
+        std::mem::take(&mut *self.lock_luggage()).into_iter()
+    }
+
+    fn lock_luggage(&self) -> std::sync::MutexGuard<'_, BTreeMap<std::string::String, OwnedFd>> {
+        self.luggage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The file that [`Options::cold_start`] moved out of the way, and why, if it did.
     pub fn set_aside(&self) -> Option<(&std::path::Path, &str)> {
         self.set_aside.as_ref().map(|(path, reason)| (path.as_path(), reason.as_str()))
+    }
+
+    /// What became of objects that no root reaches; `None` where [`Options::reclaim_leaks`] did not ask, or the heap did not
+    /// come from a file that nobody had open.
+    pub fn reclaimed(&self) -> Option<&Reclaimed> {
+        self.reclaimed.as_ref()
     }
 
     /// Figures of the heap and of the hand-over that brought it.
     pub fn stats(&self) -> Stats {
         Stats {
             generation: self.generation,
+            channel: self.channel,
             freeze_us: self.freeze_us,
             restore_us: self.restore_us,
             frozen_ns: self.frozen_ns,
@@ -194,6 +261,8 @@ impl Heap {
             huge_pages: self.backing.wants_huge_pages() && crate::sys::offers_huge_pages(),
             on_disk: self.backing.notes().not_in_memory,
             faults: self.hall.pool().host().nr_faults(),
+            reclaimed_objects: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.objects),
+            reclaimed_bytes: self.reclaimed.as_ref().map_or(0, |reclaimed| reclaimed.bytes),
         }
     }
 
@@ -279,12 +348,18 @@ impl Drop for Heap {
         let now = crate::sys::clock_monotonic_ns();
         match self.close_door(self.options.door_timeout) {
             Ok(_closing) => {
+                if let Err(error) = self.withhold_secrets() {
+                    eprintln!("heirloom: secrets stay in the heap as it closes: {error}");
+                }
                 let seal = self.options.seal.unwrap_or(self.options.file.is_some());
                 // A header that cannot be written leaves `Running`: the next owner recovers.
                 let _ = self.close_up(seal, now);
                 roots::forget_all(self.hall.instance());
                 // SAFETY: the door was closed above and stays so; the pool is not used below.
                 unsafe { self.hall.retire() };
+                for kept in &self.kept {
+                    kept.let_go();
+                }
             }
             Err(Shut::Inside(_)) => eprintln!(
                 "heirloom: the heap was dropped while a thread is inside; it stays open until the process ends"

@@ -1,16 +1,17 @@
-//! Opening a heap: what the environment offers is tried in this order.
+//! Opening a heap: every source that [`channel::sources`] lists is asked, in that order, and if none has a heap a new one is made.
 //!
 //! 1. A predecessor that hands its heap over to this process (the environment says so).
-//! 2. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
-//! 3. A new heap.
+//! 2. A running owner at the socket that the options name.
+//! 3. A keeper, if the options want one.
+//! 4. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
+//! 5. A new heap.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
 //! (the header says `Running` with the next generation) comes after the pool was taken over, so that a successor killed
 //! before it leaves a pool that recovery takes back.
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,15 +20,18 @@ use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
 use heirloom_abi::pool::{PoolError, PoolReader};
 use heirloom_slab::{Config, Pool, RestoreError};
 
+use super::aftermath::{self, Aftermath};
 use super::bytes::Mapped;
 use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
-use crate::backing::{self, Backing, BackingError};
-use crate::channel::{self, Channel, Incoming};
-use crate::note::Candidate;
+use super::{Heap, HeapError, Options, Origin, map_pages, recovery, roots, spares, tree};
+use crate::backing::{Backing, BackingError};
+use crate::channel::{
+    self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
+};
+use crate::note::{Candidate, CandidateError};
 use crate::{generation, note, sys};
 
 /// How long a successor that is ready waits for the predecessor's freeze; the predecessor's own patience at its door is shorter.
@@ -38,31 +42,80 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
     static OPENING: Mutex<()> = Mutex::new(());
     let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     let heap = find_or_create(name, options)?;
+    // Nobody can want the old state of a root back any more.
+    heap.settle_migrations()?;
     // It is ours now, acknowledged and all: threads that wait for it may come in.
     heap.hall.reopen();
     Ok(heap)
 }
 
 fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    if let Some(incoming) = channel::incoming()? {
-        return inherit(incoming, options);
+    let sources = channel::sources(name, &options);
+    for source in &sources {
+        let found = match source.find(name) {
+            Ok(None) => continue,
+            Ok(Some(Found::Offered(incoming))) => {
+                return Ok(inherit(incoming, options)?.kept_by(name, &sources));
+            }
+            Ok(Some(Found::Left { heap, luggage })) => {
+                take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
+                    heap.poisoned = heap.remedy_poison();
+                    heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
+                    heap
+                })
+            }
+            Err(error @ SourceError::Incoming(_)) => return Err(error.into()),
+            Err(error) => Err(error.into()),
+        };
+        match found {
+            Ok(heap) => return Ok(heap.kept_by(name, &sources)),
+            Err(error) if options.cold_start && may_be_set_aside(&error) => {
+                let aside = source.set_aside().map_err(|_| error_of(&error))?;
+                let mut heap = create(name, options, &sources)?;
+                heap.set_aside = Some((aside, error.to_string()));
+                return Ok(heap);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let Some(path) = options.file.clone().filter(|path| holds_something(path)) else {
-        return create(name, options);
-    };
-    match take_over(&path, options.clone()) {
-        Ok(heap) => Ok(heap),
-        Err(HeapError::Backing(error @ BackingError::Busy { .. })) => Err(error.into()),
-        Err(error @ (HeapError::AlreadyOpen | HeapError::Backing(BackingError::AddressTaken { .. }))) => {
-            Err(error)
+    create(name, options, &sources)
+}
+
+/// A heap that somebody owns stays where it is, and so does one that only this process, as it is now, cannot open.
+fn may_be_set_aside(error: &HeapError) -> bool {
+    !matches!(
+        error,
+        HeapError::Backing(BackingError::Busy { .. } | BackingError::AddressTaken { .. })
+            | HeapError::AlreadyOpen
+    )
+}
+
+impl Heap {
+    /// Tells every store which heap is open now. It is open whether or not they keep it.
+    fn kept_by(mut self, name: &str, sources: &[std::boxed::Box<dyn Source>]) -> Self {
+        if let Err(error) = self.keep(name, sources) {
+            eprintln!("heirloom: the heap would not outlive this program: {error}");
         }
-        Err(error) if options.cold_start => {
-            let aside = crate::foreign::set_aside(&path).map_err(|_| error_of(&error))?;
-            let mut heap = create(name, options)?;
-            heap.set_aside = Some((aside, error.to_string()));
-            Ok(heap)
+        self
+    }
+
+    fn keep(&mut self, name: &str, sources: &[std::boxed::Box<dyn Source>]) -> Result<(), SourceError> {
+        let id = self.backing.read_header().map_err(BackingError::from)?.identity.id;
+        for source in sources {
+            let kept = source.keep(&channel::Open { name, id, heap: self.backing.fd() })?;
+            self.kept.extend(kept);
         }
-        Err(error) => Err(error),
+        Ok(())
+    }
+}
+
+impl From<SourceError> for HeapError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Incoming(error) => error.into(),
+            SourceError::Backing(error) => error.into(),
+            SourceError::System(error) => error.into(),
+        }
     }
 }
 
@@ -70,18 +123,12 @@ fn error_of(error: &HeapError) -> HeapError {
     std::io::Error::other(error.to_string()).into()
 }
 
-/// False for no file, for one without a single page, and for one whose creator was killed before its header stood.
-fn holds_something(path: &Path) -> bool {
-    let has_pages = |metadata: std::fs::Metadata| metadata.len() > 0 && metadata.blocks() > 0;
-    std::fs::metadata(path).is_ok_and(has_pages) && !backing::is_unfinished(path)
-}
-
 fn refuse_second() -> Result<(), HeapError> {
     if door::has_heap() { Err(HeapError::AlreadyOpen) } else { Ok(()) }
 }
 
 /// Makes a new heap. Its header is written last: cut before, the file says that it is unfinished and is used again.
-fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
+fn create(name: &str, options: Options, sources: &[std::boxed::Box<dyn Source>]) -> Result<Heap, HeapError> {
     refuse_second()?;
     let label =
         Name::new(name).filter(|_| !name.is_empty()).ok_or_else(|| HeapError::Name(name.to_owned()))?;
@@ -131,20 +178,33 @@ fn create(name: &str, options: Options) -> Result<Heap, HeapError> {
     };
     let first = running_in(1, &backing, sys::own_start_ticks());
     backing.write_header(&Header { identity, state: first })?;
-    open(pool, backing, layout, options, Origin::Created, first, 0)
+    let mut heap = open(pool, backing, layout, options, Origin::Created, first, 0)?;
+    heap.keep(name, sources)?;
+    Ok(heap)
 }
 
 /// Takes the heap that a predecessor hands over. Everything that can be done before its freeze is.
 fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
-    match claim(&incoming, options) {
-        Ok(heap) => match incoming.acknowledge() {
-            Ok(()) => Ok(heap),
-            Err(error) => {
-                // The predecessor has it again: this process must not touch it any more.
-                heap.abandon();
-                Err(error.into())
+    let claimed = claim(&incoming, options).and_then(|heap| match heap.migrate_at_open() {
+        Ok(()) => Ok(heap),
+        Err(error) => {
+            // It is not to be written any more: the predecessor takes it back.
+            heap.abandon();
+            Err(error)
+        }
+    });
+    match claimed {
+        Ok(mut heap) => {
+            heap.luggage = Mutex::new(incoming.take_luggage().into_iter().collect());
+            match incoming.acknowledge() {
+                Ok(()) => Ok(heap),
+                Err(error) => {
+                    // The predecessor has it again: this process must not touch it any more.
+                    heap.abandon();
+                    Err(error.into())
+                }
             }
-        },
+        }
         Err(error) => {
             incoming.refuse(&error.to_string());
             Err(error)
@@ -165,25 +225,40 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     if header.identity.id != incoming.heap_id() {
         return Err(HeapError::Tree("the descriptor is of another heap than the one announced".to_owned()));
     }
+    incoming.set_owner(header.state.owner_pid, header.state.owner_start_ticks);
     let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
     // The predecessor asked our file; this asks the process that really runs.
     let mine = this_program()?;
     warm_up(&backing, &header.identity);
-    if incoming.channel() == Channel::Spawn {
+    if incoming.channel() != Channel::Exec {
         // Asked again behind the freeze, as the predecessor's threads may make roots until then.
-        roots::check_against(&backing, header.identity.roots, &mine)?;
+        match roots::check_against(&backing, header.identity.roots, &mine) {
+            // The predecessor has asked our file: it may be about to write what we can read.
+            Ok(()) | Err(roots::CheckError::Candidate(CandidateError::Type { .. })) => {}
+            Err(error) => return Err(error.into()),
+        }
         // What is asked of the system once for a process is asked while the predecessor still answers.
         sys::own_start_ticks();
         sys::register_membarrier();
     }
-    incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
-    let start = sys::clock_monotonic_ns();
-    let header = backing.read_header()?;
-    match header.state.phase {
-        Phase::Frozen => restore(backing, &header, options, &mine, Some(incoming), start),
-        // `exec` freezes before it starts us, `spawn` before it says so.
-        _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
+    point(Point::SuccessorMapped);
+    let way = Came { channel: incoming.channel(), helper: incoming.helper() };
+    let freeze = incoming.wait_for_freeze(FREEZE_TIMEOUT)?;
+    backing.look_at_len()?;
+    match freeze {
+        Freeze::Done => {
+            let start = sys::clock_monotonic_ns();
+            let header = backing.read_header()?;
+            match header.state.phase {
+                Phase::Frozen => restore(backing, &header, options, &mine, way, start),
+                // `exec` freezes before it starts us, the others before they say so.
+                _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
+            }
+        }
+        // It has called the hand-over off; or it has died, and nobody but this process has its heap.
+        Freeze::OwnerGone if !incoming.wait_for_end_of_owner() => Err(IncomingError::PredecessorGone.into()),
+        Freeze::OwnerGone => take_over_mapped(backing, options, &mine, way),
     }
 }
 
@@ -206,23 +281,41 @@ fn warm_up(backing: &Backing, identity: &Identity) {
 }
 
 /// Takes over a heap that nobody owns: closed in order, or left by a death.
-fn take_over(path: &Path, options: Options) -> Result<Heap, HeapError> {
-    let (backing, header) = Backing::open_file(path)?;
+fn take_over(
+    heap: OwnedFd,
+    channel: Channel,
+    luggage: Vec<(String, OwnedFd)>,
+    options: Options,
+) -> Result<Heap, HeapError> {
+    let (backing, header) = Backing::adopt_fd(heap)?;
     refuse_second()?;
     let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
     let mine = this_program()?;
+    let mut heap = take_over_mapped(backing, options, &mine, Came { channel, helper: 0 })?;
+    heap.luggage = Mutex::new(luggage.into_iter().collect());
+    heap.migrate_at_open()?;
+    Ok(heap)
+}
+
+fn take_over_mapped(
+    backing: Arc<Backing>,
+    options: Options,
+    mine: &Candidate,
+    way: Came,
+) -> Result<Heap, HeapError> {
     let start = sys::clock_monotonic_ns();
+    let header = backing.read_header()?;
     match header.state.phase {
         Phase::SetAside => Err(HeapError::SetAside),
-        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), &mine, None, start) {
+        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), mine, way, start) {
             // An owner died between the pool and the header: as it took the heap over, or took it back.
             Err(HeapError::Pool(RestoreError::Pool(PoolError::NotFrozen))) => {
-                recover(backing, options, &mine, start)
+                recover(backing, options, mine, way, start)
             }
             done => done,
         },
-        Phase::Running => recover(backing, options, &mine, start),
+        Phase::Running => recover(backing, options, mine, way, start),
     }
 }
 
@@ -272,7 +365,7 @@ fn restore(
     header: &Header,
     options: Options,
     mine: &Candidate,
-    incoming: Option<&Incoming>,
+    way: Came,
     start: u64,
 ) -> Result<Heap, HeapError> {
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
@@ -286,18 +379,30 @@ fn restore(
             false => Pool::restore(host, control.offset, control.bytes)?,
         }
     };
-    finish(pool, backing, layout, options, Origin::Inherited, via(header.state, incoming), start)
+    finish(pool, backing, layout, options, Origin::Inherited, via(header.state, way), start)
 }
 
-fn recover(backing: Arc<Backing>, options: Options, mine: &Candidate, start: u64) -> Result<Heap, HeapError> {
+fn recover(
+    backing: Arc<Backing>,
+    options: Options,
+    mine: &Candidate,
+    way: Came,
+    start: u64,
+) -> Result<Heap, HeapError> {
     let header = backing.read_header()?;
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
+    let left = recovery::look(&backing, &header)?;
+    let aftermath = Aftermath::look(&backing, &layout, header.state.generation)?;
     // SAFETY: as for `restore`, and the owner is dead: we hold the lock that it held for life.
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
+    aftermath.settle(&pool, &backing, &layout);
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
-    finish(pool, backing, layout, options, origin, via(header.state, None), start)
+    let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
+    let took = Duration::from_micros(heap.restore_us);
+    heap.recovery = Some(std::boxed::Box::new(left.with(&found, took)));
+    Ok(heap)
 }
 
 fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, BlockHost), HeapError> {
@@ -328,13 +433,17 @@ fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, Bl
     Ok((layout, BlockHost::new(backing.clone(), identity.block_shift, identity.first_block, map)))
 }
 
+/// The way by which a heap came.
+#[derive(Clone, Copy)]
+struct Came {
+    channel: Channel,
+    /// The memory holder's process id, or 0.
+    helper: u32,
+}
+
 /// The predecessor's state with the way by which the heap came.
-fn via(before: State, incoming: Option<&Incoming>) -> State {
-    State {
-        previous_channel: incoming.map_or(0, |incoming| incoming.channel().number()),
-        helper_pid: incoming.map_or(0, Incoming::helper),
-        ..before
-    }
+fn via(before: State, way: Came) -> State {
+    State { previous_channel: way.channel.number(), helper_pid: way.helper, ..before }
 }
 
 fn finish(
@@ -353,9 +462,15 @@ fn finish(
     let generation = next_generation(&before)?;
     let claim = running_in(generation, &backing, started);
     let claim = State { previous_channel, helper_pid, freeze_us, frozen_ns, ..claim };
+    point(if is_handed_over(previous_channel) { Point::SuccessorRestored } else { Point::FinderTook });
     backing.write_state(&claim)?;
+    point(Point::SuccessorClaimed);
     let took = (sys::clock_monotonic_ns() - start).div_ceil(1000);
     open(pool, backing, layout, options, origin, claim, took)
+}
+
+fn is_handed_over(channel: u32) -> bool {
+    matches!(Channel::from_number(channel), Some(Channel::Spawn | Channel::Exec | Channel::Socket))
 }
 
 fn open(
@@ -369,12 +484,13 @@ fn open(
 ) -> Result<Heap, HeapError> {
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
+    aftermath::reset_slots(&pool, &backing, &layout);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);
     note::format_note();
-    roots::open(hall.instance(), backing.clone(), layout.roots);
+    roots::open(hall.instance(), backing.clone(), layout.roots, options.migrate_progress.clone());
     Ok(Heap {
         hall,
         backing,
@@ -386,9 +502,16 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
+        recovery: None,
+        poisoned: Vec::new(),
+        channel: Channel::from_number(state.previous_channel),
+        kept: Vec::new(),
+        luggage: Mutex::default(),
+        reclaimed: None,
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),
+        passage: Mutex::default(),
     })
 }
 

@@ -1,5 +1,5 @@
-//! Blocks that the pool gave back and whose pages stay for a while: all zeros, so that whoever takes them next gets what a
-//! new page is, without the fault.
+//! Blocks that the pool gave back and whose pages stay for a while, so that whoever takes them next gets what a new page is,
+//! without the fault. Those that may hold old bytes still, since the heap zeroes at the freeze only, are dirty.
 //!
 //! ```text
 //! given back --zeroed where its pages are--> spare --taken--> the pool's
@@ -26,6 +26,8 @@ pub(super) fn keep(pool: &Pool<BlockHost>, bytes: u64) {
 pub(super) struct Spares {
     /// One bit a block.
     bits: Vec<u64>,
+    /// The same of those that may hold old bytes.
+    dirty: Vec<u64>,
     nr: u64,
     /// So many may be kept.
     most: u64,
@@ -34,7 +36,8 @@ pub(super) struct Spares {
 impl Spares {
     /// None of `nr_blocks`, and none are to be kept.
     pub(super) fn new(nr_blocks: u64) -> Self {
-        Self { bits: vec![0; nr_blocks.div_ceil(64) as usize], nr: 0, most: 0 }
+        let bits = vec![0; nr_blocks.div_ceil(64) as usize];
+        Self { dirty: bits.clone(), bits, nr: 0, most: 0 }
     }
 
     /// Keeps up to `most` from now on, and calls `drop` with each that is one too many.
@@ -43,7 +46,9 @@ impl Spares {
         for (nth, word) in self.bits.iter_mut().enumerate() {
             while *word != 0 && self.nr > most {
                 drop(nth as u64 * 64 + u64::from(word.trailing_zeros()));
-                *word &= *word - 1;
+                let rest = *word & (*word - 1);
+                self.dirty[nth] &= !(*word & !rest);
+                *word = rest;
                 self.nr -= 1;
             }
         }
@@ -54,7 +59,7 @@ impl Spares {
         self.nr + nr <= self.most
     }
 
-    /// Keeps blocks, whose bytes are all zero.
+    /// Keeps blocks, whose bytes are all zero unless they are marked dirty next.
     pub(super) fn add(&mut self, start: u64, nr: u64) {
         for index in start..start + nr {
             self.bits[(index / 64) as usize] |= 1 << (index % 64);
@@ -62,13 +67,29 @@ impl Spares {
         self.nr += nr;
     }
 
-    /// Forgets those of these blocks that it has: they are taken.
-    pub(super) fn remove(&mut self, start: u64, nr: u64) {
+    /// Notes that blocks which were just added hold old bytes.
+    pub(super) fn mark_dirty(&mut self, start: u64, nr: u64) {
         for index in start..start + nr {
-            let (word, bit) = (&mut self.bits[(index / 64) as usize], 1 << (index % 64));
-            self.nr -= u64::from(*word & bit != 0);
-            *word &= !bit;
+            self.dirty[(index / 64) as usize] |= 1 << (index % 64);
         }
+    }
+
+    /// Forgets those of these blocks that it has: they are taken. Returns those that were dirty.
+    pub(super) fn remove(&mut self, start: u64, nr: u64) -> Vec<u64> {
+        let mut dirty = Vec::new();
+        for index in start..start + nr {
+            let (word, bit) = ((index / 64) as usize, 1 << (index % 64));
+            if self.bits[word] & bit == 0 {
+                continue;
+            }
+            self.bits[word] &= !bit;
+            self.nr -= 1;
+            if self.dirty[word] & bit != 0 {
+                self.dirty[word] &= !bit;
+                dirty.push(index);
+            }
+        }
+        dirty
     }
 }
 
@@ -84,7 +105,8 @@ mod tests {
         assert!(spares.have_room(32) && !spares.have_room(33));
         spares.add(60, 10);
         assert!(spares.have_room(22) && !spares.have_room(23));
-        spares.remove(65, 20);
+        spares.mark_dirty(66, 3);
+        assert_eq!(spares.remove(65, 20), [66, 67, 68]);
         assert!(spares.have_room(27) && !spares.have_room(28));
         let mut gone = Vec::new();
         spares.keep(2, |index| gone.push(index));
@@ -92,5 +114,17 @@ mod tests {
         spares.keep(0, |index| gone.push(index));
         assert_eq!(gone, [60, 61, 62, 63, 64]);
         assert!(!spares.have_room(1));
+    }
+
+    #[test]
+    fn a_block_that_was_dropped_is_not_dirty_when_it_comes_again() {
+        let mut spares = Spares::new(100);
+        spares.keep(4, |_| ());
+        spares.add(2, 2);
+        spares.mark_dirty(2, 2);
+        spares.keep(0, |_| ());
+        spares.keep(4, |_| ());
+        spares.add(2, 2);
+        assert!(spares.remove(0, 10).is_empty());
     }
 }

@@ -23,6 +23,8 @@ pub enum Origin {
 pub struct Stats {
     /// This generation, counted from 1.
     pub generation: u32,
+    /// By which channel it came to this generation; `None` in the first.
+    pub channel: Option<crate::Channel>,
     /// Microseconds that the predecessor's freeze took; 0 in the first generation.
     pub freeze_us: u64,
     /// Microseconds from the frozen heap to the claimed one in this generation; 0 in the first.
@@ -43,6 +45,10 @@ pub struct Stats {
     pub on_disk: bool,
     /// Frees that named no slot or a free one, and damaged slab records, seen so far.
     pub faults: u64,
+    /// Objects that no root reached and that were given back when the heap was opened; see [`crate::Heap::reclaimed`].
+    pub reclaimed_objects: u64,
+    /// Bytes of their slots.
+    pub reclaimed_bytes: u64,
 }
 
 /// What a walk over every block found.

@@ -10,18 +10,28 @@
 
 #![expect(unsafe_code, reason = "Heritable is an unsafe trait: the next binary believes what it says")]
 
+mod cases;
+mod hooks;
+mod maybe;
 mod primitive;
 mod recursive;
 
-pub use heirloom_abi::types::{FieldDesc, TypeDesc, TypeKind, VariantDesc};
+#[doc(hidden)]
+pub use cases::CaseLayout;
+pub use heirloom_abi::types::{
+    CaseDesc, DefaultFn, FieldDesc, FieldRules, Lineage, TypeDesc, TypeKind, TypeRules, VariantDesc,
+};
+#[doc(hidden)]
+pub use hooks::{convert, drop_value, write_default};
+pub use maybe::{Maybe, Outcome};
 pub use primitive::ZeroNiche;
 #[doc(hidden)]
 pub use recursive::{Again, Named, assert_heritable};
 
 /// A type that may live in a heap, and be read there by another binary.
 ///
-/// Derive it. The derive asks for `#[repr(C)]`, `#[repr(transparent)]` or, on an enum without fields,
-/// `#[repr(u8)]` and the like, because the order of fields in any other type may change with the compiler.
+/// Derive it. The derive asks for `#[repr(C)]`, `#[repr(transparent)]` or, on an enum, `#[repr(u8)]` or `#[repr(C, u8)]`
+/// and the like, because the order of fields in any other type may change with the compiler.
 ///
 /// ```
 /// use heirloom::Heritable;
@@ -64,9 +74,15 @@ pub use recursive::{Again, Named, assert_heritable};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot live in a heap",
     label = "not `Heritable`: the next binary could not read it",
-    note = "your own types: `#[derive(Heritable)]` with `#[repr(C)]`, or `#[repr(u8)]` on an enum without fields",
+    note = "your own types: `#[derive(Heritable)]` with `#[repr(C)]`, or `#[repr(C, u8)]` on an enum",
+    note = "`Result` has no fixed layout: use `heirloom::Outcome`",
     note = "`std`'s `String`, `Vec`, `Box`, `HashMap`, `Mutex` and `RwLock` keep their data outside the heap: use \
             `heirloom::{{String, Vec, Box, HashMap}}` and `heirloom::sync::{{Mutex, RwLock}}`",
+    note = "`Cell`, `RefCell` and `Once` know nothing of a dead generation: use an atomic of `std::sync::atomic`, or \
+            `heirloom::sync`",
+    note = "`Rc` and `Arc` count in this program's memory: use `heirloom::Box`, or store an index",
+    note = "`*mut T` and `*const T` own nothing: use `heirloom::Box`, or store an index",
+    note = "threads, files and sockets are a number of this process: what it stands for ends with this process",
     note = "`&'static str`, other references, function pointers and `Box<dyn Trait>` point into one binary: store a \
             `heirloom::String`, an index, or an enum instead"
 )]

@@ -10,7 +10,7 @@ use std::sync::atomic::{
 
 use heirloom_abi::types::{ARRAY, TUPLE};
 
-use super::{FieldDesc, Heritable, TypeDesc, TypeKind};
+use super::{FieldDesc, FieldRules, Heritable, TypeDesc, TypeKind, TypeRules};
 
 macro_rules! primitive {
     ($($ty:ty)*) => { $(
@@ -36,6 +36,7 @@ unsafe impl<T: Heritable, const N: usize> Heritable for [T; N] {
         name: ARRAY,
         size: size_of::<Self>() as u64,
         align: align_of::<Self>() as u64,
+        rules: TypeRules::NONE,
         kind: TypeKind::Array { elem: T::TYPE, len: N as u64 },
     };
 }
@@ -53,11 +54,12 @@ macro_rules! tuple {
                 name: TUPLE,
                 size: size_of::<Self>() as u64,
                 align: align_of::<Self>() as u64,
-                kind: TypeKind::Struct {
+                rules: TypeRules::NONE, kind: TypeKind::Struct {
                     fields: &[$(FieldDesc {
                         name: stringify!($index),
                         offset: offset_of!(Self, $index) as u64,
                         ty: $ty::TYPE,
+                        rules: FieldRules::NONE,
                     }),+],
                 },
             };
@@ -78,6 +80,12 @@ tuple!(A 0 B 1 C 2 D 3);
 ///
 /// - No value consists of zero bytes only, and the compiler knows it: `Option<Self>` has the size of `Self`.
 /// - All zeroes is the only bit pattern that is not a value of the part where `None` is kept.
+#[diagnostic::on_unimplemented(
+    message = "`Option<{Self}>` cannot live in a heap",
+    label = "where the compiler keeps `None` of this is not specified: the next binary may look elsewhere",
+    note = "use `heirloom::Maybe<{Self}>`, whose layout is fixed; `Option::from` and `Maybe::from` convert",
+    note = "`Option` itself is fine around `heirloom::Box` and `NonZero`, whose `None` is all zeroes everywhere"
+)]
 pub unsafe trait ZeroNiche: Heritable {}
 
 // SAFETY: `None` is all zeroes, by the contract of `ZeroNiche`; everything else is a `T`.

@@ -1,5 +1,5 @@
 use heirloom_abi::note::{format_note as build_format, root_note, root_note_len};
-use heirloom_abi::types::{FieldDesc, TypeDesc, TypeKind, flat_len, flatten};
+use heirloom_abi::types::{FieldDesc, FieldRules, TypeDesc, TypeKind, TypeRules, flat_len, flatten};
 use proptest::prelude::*;
 
 use super::*;
@@ -14,11 +14,17 @@ const HITS_BYTES: usize = root_note_len("hits", OLD_FORM.len());
 const fn counter(ty: &'static TypeDesc) -> TypeDesc {
     const fn fields(ty: &'static TypeDesc) -> &'static [FieldDesc] {
         match ty.name.as_bytes()[0] {
-            b'u' => &[FieldDesc { name: "hits", offset: 0, ty: u64::TYPE }],
-            _ => &[FieldDesc { name: "hits", offset: 0, ty: i64::TYPE }],
+            b'u' => &[FieldDesc { name: "hits", offset: 0, ty: u64::TYPE, rules: FieldRules::NONE }],
+            _ => &[FieldDesc { name: "hits", offset: 0, ty: i64::TYPE, rules: FieldRules::NONE }],
         }
     }
-    TypeDesc { name: "Counter", size: 8, align: 8, kind: TypeKind::Struct { fields: fields(ty) } }
+    TypeDesc {
+        name: "Counter",
+        size: 8,
+        align: 8,
+        rules: TypeRules::NONE,
+        kind: TypeKind::Struct { fields: fields(ty) },
+    }
 }
 
 fn notes() -> Vec<u8> {

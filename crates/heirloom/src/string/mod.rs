@@ -1,20 +1,26 @@
 //! `String`: text in the heap.
 //!
-//! A [`Vec<u8>`](crate::Vec), laid out as such, whose bytes are UTF-8.
+//! A [`ByteString`](crate::ByteString), laid out as such, whose bytes are UTF-8. So up to [`INLINE_BYTES`] bytes lie in the string itself.
+//!
+//! In version 1 it was a [`Vec<u8>`](crate::Vec), whatever its length; a heap with such strings is refused.
 
 #![expect(unsafe_code, reason = "vouches for the bytes being UTF-8")]
 
 mod traits;
 
+use std::ops::RangeBounds;
 use std::str::{self, Utf8Error};
 
 use crate::alloc::AllocError;
+use crate::byte_string::ByteString;
 use crate::heritable::{Heritable, TypeDesc};
 use crate::or_panic;
-use crate::vec::Vec;
+use crate::vec::{Vec, resolve};
+
+pub use crate::byte_string::INLINE_BYTES;
 
 /// Version of the layout of [`String`].
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Growing text in the heap.
 ///
@@ -24,7 +30,7 @@ pub const FORMAT_VERSION: u32 = 1;
 #[repr(C)]
 #[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct String {
-    bytes: Vec<u8>,
+    bytes: ByteString,
 }
 
 const _: () = assert!(size_of::<String>() == 24 && align_of::<String>() == 8);
@@ -36,10 +42,10 @@ unsafe impl Heritable for String {
 }
 
 impl String {
-    /// Creates an empty string, which has no block.
+    /// Creates an empty string.
     #[inline]
     pub const fn new() -> Self {
-        Self { bytes: Vec::new() }
+        Self { bytes: ByteString::new() }
     }
 
     /// Creates an empty string with room for at least `capacity` bytes.
@@ -49,7 +55,7 @@ impl String {
     /// If the heap is full.
     #[inline]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity) }
+        Self { bytes: ByteString::with_capacity(capacity) }
     }
 
     /// Creates an empty string with room for at least `capacity` bytes.
@@ -59,7 +65,7 @@ impl String {
     /// [`AllocError`] if the heap is full.
     #[inline]
     pub fn try_with_capacity(capacity: usize) -> Result<Self, AllocError> {
-        Ok(Self { bytes: Vec::try_with_capacity(capacity)? })
+        Ok(Self { bytes: ByteString::try_with_capacity(capacity)? })
     }
 
     /// Copies `text` into the heap.
@@ -69,25 +75,40 @@ impl String {
     /// [`AllocError`] if the heap is full.
     #[inline]
     pub fn try_from_str(text: &str) -> Result<Self, AllocError> {
-        let mut string = Self::try_with_capacity(text.len())?;
-        string.try_push_str(text)?;
-        Ok(string)
+        // INVARIANT: the bytes of text are UTF-8.
+        Ok(Self { bytes: ByteString::try_from_slice(text.as_bytes())? })
     }
 
-    /// Takes bytes as text.
+    /// Takes bytes as text: a [`ByteString`], or a [`Vec`], of which a long one is not copied.
     ///
     /// # Errors
     ///
     /// [`Utf8Error`] if they are not UTF-8; they are then dropped.
-    pub fn from_utf8(bytes: Vec<u8>) -> Result<Self, Utf8Error> {
+    pub fn from_utf8(bytes: impl Into<ByteString>) -> Result<Self, Utf8Error> {
+        let bytes = bytes.into();
         str::from_utf8(&bytes)?;
         // INVARIANT: they have just been checked.
         Ok(Self { bytes })
     }
 
-    /// Takes the bytes out.
+    /// Takes the bytes out; only those of a short string are copied.
+    ///
+    /// # Panics
+    ///
+    /// If the string is short and the heap is full.
     pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into_vec()
+    }
+
+    /// Takes the bytes out as they lie there.
+    pub fn into_byte_string(self) -> ByteString {
         self.bytes
+    }
+
+    /// Returns whether the text lies in the string itself.
+    #[inline]
+    pub const fn is_inline(&self) -> bool {
+        self.bytes.is_inline()
     }
 
     /// Returns the text.
@@ -192,7 +213,7 @@ impl String {
     #[inline]
     pub fn try_push_str(&mut self, text: &str) -> Result<(), AllocError> {
         // INVARIANT: UTF-8 behind UTF-8 is UTF-8.
-        self.bytes.try_extend_from_copy(text.as_bytes())
+        self.bytes.try_extend_from_slice(text.as_bytes())
     }
 
     /// Inserts a character at byte `at`.
@@ -224,10 +245,8 @@ impl String {
     /// If `at` does not lie between two characters.
     pub fn try_insert_str(&mut self, at: usize, text: &str) -> Result<(), AllocError> {
         assert!(self.is_char_boundary(at), "byte {at} is not the start of a character");
-        self.bytes.try_extend_from_copy(text.as_bytes())?;
-        // INVARIANT: whole characters have been moved between whole characters.
-        self.bytes[at..].rotate_right(text.len());
-        Ok(())
+        // INVARIANT: whole characters come between whole characters.
+        self.bytes.try_insert_slice(at, text.as_bytes())
     }
 
     /// Takes the last character.
@@ -245,8 +264,24 @@ impl String {
     pub fn remove(&mut self, at: usize) -> char {
         let character = self[at..].chars().next().expect("a character starts there");
         // INVARIANT: a whole character goes.
-        self.bytes.drain(at..at + character.len_utf8());
+        self.bytes.remove_range(at..at + character.len_utf8());
         character
+    }
+
+    /// Puts `text` in the place of the bytes of a range.
+    ///
+    /// # Panics
+    ///
+    /// If the range does not start and end between two characters of the text or the heap is full.
+    pub fn replace_range(&mut self, range: impl RangeBounds<usize>, text: &str) {
+        let range = resolve(range, self.len());
+        for at in [range.start, range.end] {
+            assert!(self.is_char_boundary(at), "byte {at} is not the start of a character");
+        }
+        self.bytes.reserve(text.len());
+        // INVARIANT: whole characters go, and whole characters come.
+        self.bytes.remove_range(range.clone());
+        self.bytes.insert_slice(range.start, text.as_bytes());
     }
 
     /// Drops the text from byte `len` on; does nothing if there is none.

@@ -2,9 +2,11 @@ use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 
+use heirloom_abi::types::{TypeDesc, first_difference, flat_len, flatten};
+
 use super::String;
-use crate::Vec;
 use crate::alloc::{fail_after, never_fail};
+use crate::{ByteString, Heritable, Vec};
 
 #[test]
 fn text_grows_and_shrinks_by_whole_characters() {
@@ -47,7 +49,7 @@ fn it_prints_compares_and_hashes_like_a_str() {
 #[test]
 fn foreign_bytes_are_checked() {
     assert_eq!(String::from_utf8(Vec::from([0x61])).unwrap(), "a");
-    assert!(String::from_utf8(Vec::from([0xff])).is_err());
+    assert!(String::from_utf8(Vec::from([0xff])).is_err() && String::from_utf8([0xff]).is_err());
 }
 
 #[test]
@@ -58,12 +60,47 @@ fn a_character_is_not_split() {
 
 #[test]
 fn a_full_heap_leaves_the_text_unchanged() {
-    let mut text = String::from("0123456789abcdef");
+    let before = "0123456789abcdef".repeat(3);
+    let mut text = String::from(before.as_str());
+    assert_eq!(text.capacity(), 48);
     fail_after(0);
     let outcomes = [text.try_push('x'), text.try_insert_str(3, "y"), text.try_reserve(9)];
-    let copy = String::try_from_str("z");
+    let copy = String::try_from_str(&before);
     let written = write!(text, "w");
+    let short = String::from("needs no memory");
     never_fail();
     assert!(outcomes.iter().all(Result::is_err) && copy.is_err() && written.is_err());
-    assert_eq!(text, "0123456789abcdef");
+    assert_eq!(text, before);
+    assert!(short.is_inline() && !text.is_inline());
+}
+
+#[test]
+fn a_range_is_replaced() {
+    let mut text = String::from("naïve");
+    text.replace_range(2..4, "i");
+    assert_eq!(text, "naive");
+    text.replace_range(.., "a text that is too long to lie in the string");
+    text.replace_range(text.len() - 6.., "heap");
+    assert_eq!(text, "a text that is too long to lie in the heap");
+}
+
+#[test]
+fn text_changes_hands_without_a_copy() {
+    let text = String::from("a text that is too long to lie in the string");
+    let start = text.as_ptr();
+    let bytes = text.into_bytes();
+    assert_eq!(bytes.as_ptr(), start);
+    let text = String::from_utf8(bytes).unwrap();
+    assert_eq!(ByteString::from(text).as_ptr(), start);
+    assert_eq!(String::from("short").into_bytes(), b"short");
+}
+
+/// A heap whose strings are vectors is refused by name and version, before anything in it is read.
+#[test]
+fn version_1_is_refused() {
+    const V1: &TypeDesc = &TypeDesc::collection("String", 1, 24, 8, &[]);
+    static OLD: [u8; flat_len(V1)] = flatten(V1);
+    static NEW: [u8; flat_len(String::TYPE)] = flatten(String::TYPE);
+    let difference = first_difference(&OLD, &NEW).unwrap().expect("the versions differ");
+    assert!(difference.to_string().contains("version"), "{difference}");
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::String;
+use crate::byte_string::ByteString;
 use crate::or_panic;
 
 impl Deref for String {
@@ -118,6 +119,12 @@ impl From<std::string::String> for String {
 impl From<Cow<'_, str>> for String {
     fn from(text: Cow<'_, str>) -> Self {
         Self::from(&*text)
+    }
+}
+
+impl From<String> for ByteString {
+    fn from(text: String) -> Self {
+        text.into_byte_string()
     }
 }
 

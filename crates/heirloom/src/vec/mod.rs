@@ -12,7 +12,7 @@
 
 #![expect(unsafe_code, reason = "moves values into and out of the block")]
 
-mod buffer;
+pub(crate) mod buffer;
 mod drain;
 mod into_iter;
 mod traits;
@@ -25,6 +25,7 @@ pub use drain::Drain;
 pub use into_iter::IntoIter;
 
 use crate::alloc::AllocError;
+use crate::boxed::BoxSlice;
 use crate::heritable::{Heritable, TypeDesc};
 use crate::or_panic;
 use buffer::Buffer;
@@ -504,11 +505,33 @@ impl<T> Vec<T> {
         self.len += 1;
     }
 
+    /// Builds a vector from its parts.
+    ///
+    /// # Safety
+    ///
+    /// They are those of a vector that is never used again, but for a `len` up to which all values are live.
+    #[inline]
+    pub(crate) const unsafe fn from_parts(start: *mut T, len: usize, capacity: usize) -> Self {
+        // SAFETY: the caller's duty.
+        Self { buffer: unsafe { Buffer::from_parts(start, capacity) }, len: len as u64 }
+    }
+
     /// Takes the vector apart without dropping anything.
-    fn into_parts(self) -> (Buffer<T>, usize) {
+    pub(crate) fn into_parts(self) -> (Buffer<T>, usize) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never used again, so the buffer has one owner.
         (unsafe { ptr::read(&raw const this.buffer) }, this.len())
+    }
+}
+
+impl<T> Vec<T> {
+    /// Turns the vector into a slice that does not grow, which needs 8 bytes less and no room to spare.
+    ///
+    /// # Panics
+    ///
+    /// If the heap is too full for a move to a smaller block.
+    pub fn into_boxed_slice(self) -> BoxSlice<T> {
+        self.into()
     }
 }
 

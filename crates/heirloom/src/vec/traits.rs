@@ -166,6 +166,12 @@ impl<T: PartialEq<U>, U, const N: usize> PartialEq<[U; N]> for Vec<T> {
     }
 }
 
+impl<T: PartialEq<U>, U, const N: usize> PartialEq<&[U; N]> for Vec<T> {
+    fn eq(&self, other: &&[U; N]) -> bool {
+        **self == **other
+    }
+}
+
 impl<T: PartialEq<U>, U> PartialEq<std::vec::Vec<U>> for Vec<T> {
     fn eq(&self, other: &std::vec::Vec<U>) -> bool {
         **self == **other

@@ -4,7 +4,7 @@
 //! It goes from the outside in, believes no number before it was compared with its limit, and visits each record
 //! once: blocks by the table's length, slabs by the units of a block. It follows no list.
 //!
-//! `error` says what can be wrong, `view` what a record says, `check` walks it all.
+//! `error` says what can be wrong, `view` what a record says, `listed` where free slots are listed, `check` walks it all.
 //!
 //! # Invariants it states
 //!
@@ -14,6 +14,7 @@
 
 mod check;
 mod error;
+mod listed;
 mod view;
 
 use core::mem::offset_of;
@@ -24,6 +25,7 @@ use super::Geometry;
 use super::records::*;
 
 pub use error::PoolError;
+pub use listed::Listed;
 pub use view::{BlockView, CacheView, SlabView, Tally};
 
 /// Bytes of another generation (or our own) by offset.

@@ -1,0 +1,7 @@
+//! `heirloom serve` and `heirloom upgrade`: the cache, and its next program.
+
+mod serve;
+mod upgrade;
+
+pub(crate) use self::serve::{ServeArgs, run as serve};
+pub(crate) use self::upgrade::{UpgradeArgs, run as upgrade};

@@ -1,0 +1,37 @@
+//! A heap file as a store: what it holds outlives its owner by itself.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::points::{Point, point};
+use super::{Channel, Found, Source, SourceError};
+use crate::backing;
+
+/// The file that the options name.
+pub(super) struct HeapFile(pub(super) PathBuf);
+
+impl Source for HeapFile {
+    fn channel(&self) -> Channel {
+        Channel::File
+    }
+
+    fn find(&self, _name: &str) -> Result<Option<Found>, SourceError> {
+        if !holds_something(&self.0) {
+            return Ok(None);
+        }
+        let heap = backing::open(&self.0)?;
+        point(Point::FinderFound);
+        Ok(Some(Found::Left { heap, luggage: Vec::new() }))
+    }
+
+    fn set_aside(&self) -> io::Result<PathBuf> {
+        crate::foreign::set_aside(&self.0).map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+/// False for no file, for one without a single page, and for one whose creator was killed before its header stood.
+fn holds_something(path: &Path) -> bool {
+    let has_pages = |metadata: std::fs::Metadata| metadata.len() > 0 && metadata.blocks() > 0;
+    std::fs::metadata(path).is_ok_and(has_pages) && !backing::is_unfinished(path)
+}

@@ -1,0 +1,10 @@
+use heirloom::Heritable;
+
+#[derive(Heritable)]
+#[repr(C)]
+struct Session {
+    id: u64,
+    what: std::collections::HashMap<u64, u64>,
+}
+
+fn main() {}
