@@ -57,7 +57,11 @@ impl Heirloom {
     }
 
     /// Calls `each` with all names.
-    pub(crate) fn for_each_name(&self, _locked: &Locked, mut each: impl FnMut(&Root<'_>)) -> Result<(), RootsError> {
+    pub(crate) fn for_each_name(
+        &self,
+        _locked: &Locked,
+        mut each: impl FnMut(&Root<'_>),
+    ) -> Result<(), RootsError> {
         // SAFETY: the record is ours, and written under the lock alone.
         let roots = Roots::read(unsafe { record(self.names_phys()) })?;
         roots.iter().for_each(|root| each(&root));

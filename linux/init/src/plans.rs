@@ -213,7 +213,7 @@ fn short_of_blocks() -> io::Result<()> {
     let mut failed = 0;
     for limit in 0..12 {
         write("heirloom/control", &format!("limit {limit}"))?;
-        failed += u32::from(write(SAMPLE, "fill 2932 400").is_err());
+        failed += u32::from(write(SAMPLE, "fill 2932 4000").is_err());
     }
     write("heirloom/control", "limit -1")?;
     say(&format!("short_of_blocks failed {failed} of 12"));
@@ -232,7 +232,7 @@ fn short_of_pages() -> io::Result<()> {
             let path = "/proc/thread-self/fail-nth";
             let mut command = File::options().write(true).open(format!("{DEBUG}/{SAMPLE}"))?;
             fs::write(path, nth.to_string())?;
-            let is_done = command.write_all(b"fill 2932 500").is_ok();
+            let is_done = command.write_all(b"fill 2932 4000").is_ok();
             let left: u64 = fs::read_to_string(path)?.trim().parse().unwrap_or(0);
             fs::write(path, "0")?;
             Ok((is_done, left != 0))

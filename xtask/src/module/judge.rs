@@ -53,6 +53,16 @@ pub(super) fn faults(plan: Plan, nr_kernels: u32, transcript: &Transcript, ended
         }
         _ => {}
     }
+    if plan == Plan::Misuse {
+        // A trial in which nothing failed has shown nothing.
+        let notes: Vec<&String> = transcript.kernels.iter().flat_map(|kernel| &kernel.notes).collect();
+        for what in ["short_of_blocks failed ", "short_of_pages failed "] {
+            let failed = notes.iter().find_map(|note| note.strip_prefix(what));
+            if failed.is_none_or(|failed| failed.starts_with("0 ")) {
+                faults.push(format!("memory was never short: {what}{}", failed.unwrap_or("nothing")));
+            }
+        }
+    }
     faults
 }
 
@@ -112,8 +122,9 @@ fn blocks(transcript: &Transcript) -> Option<String> {
 /// old data. Each kernel that ran inherited all of it, or said that it did not.
 fn kfence_boot(transcript: &Transcript, ended: Ended) -> Vec<String> {
     let mut faults = Vec::new();
-    if transcript.kernels.is_empty() {
-        faults.push(format!("no kernel ran ({ended:?})"));
+    if transcript.kernels.len() < 2 {
+        let why = transcript.failed.as_deref().unwrap_or("it says nothing");
+        faults.push(format!("the second kernel did not run ({ended:?}): {why}"));
     }
     for pair in transcript.kernels.windows(2) {
         let (before, kernel) = (&pair[0], &pair[1]);
@@ -141,7 +152,9 @@ pub(super) fn kfence_boot_words(transcript: &Transcript) -> Vec<String> {
             (None, None) => "the module did not start".to_owned(),
         };
         let ground = match &kernel.map_root {
-            Some((at, true)) => format!("; the root of its map, at {at}, lies in SCRATCH: the next kernel will overwrite it"),
+            Some((at, true)) => {
+                format!("; the root of its map, at {at}, lies in SCRATCH: the next kernel will overwrite it")
+            }
             Some((at, false)) => format!("; the root of its map, at {at}, is on safe ground"),
             None => String::new(),
         };

@@ -160,11 +160,13 @@ fn attempt(plan: Plan, options: &Options, files: &build::Files) -> Result<(), Ve
         .then(|| dump::make_disk(files))
         .transpose()
         .map_err(|error| vec![error.to_string()])?;
+    // KHO sizes scratch by what is allocated at boot, KFENCE's pool included.
+    let memory_mib = if plan == Plan::KfenceBoot { options.memory.max(2048) } else { options.memory };
     let machine = Machine {
         kernel: files.bzimage.clone(),
         initrd: files.initrd.clone(),
         command_line: plan.command_line(options),
-        memory_mib: options.memory,
+        memory_mib,
         nr_cpus: 2,
         disk: disk.clone(),
     };
@@ -172,7 +174,7 @@ fn attempt(plan: Plan, options: &Options, files: &build::Files) -> Result<(), Ve
         "==> {}: {} kernel(s), {} MiB, 2 processors, emulated",
         plan.name(),
         plan.nr_kernels(options),
-        options.memory
+        memory_mib
     );
     let started = Instant::now();
     let mut transcript = Transcript::default();
