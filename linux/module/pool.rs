@@ -19,7 +19,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 
-use heirloom_slab::{Found, Host, Pool};
+use heirloom_slab::{Contents, Found, Host, Pool};
 use kernel::prelude::*;
 
 use crate::host::{Kho, BLOCK_BYTES};
@@ -190,7 +190,7 @@ impl Heirloom {
         let (slot, _shared) = self.slot(&on_cpu);
         let offset = match self.pool.cache_for(size, ALIGN) {
             Some(cache) => self.pool.alloc(self.pool.cpu(slot), cache),
-            None => self.pool.alloc_large(size as u64),
+            None => self.pool.alloc_large(size as u64, Contents::Zeroed),
         };
         let offset = offset.map_err(|_| OPEN)?;
         let live = &self.slots[slot as usize].live;
