@@ -91,10 +91,8 @@ print("ok", redis.__version__)
 fn the_python_client_gets_what_it_expects() {
     let Some(python) = find("python3", "python3") else { return };
     let server = Server::start(&[]);
-    let output = Command::new(python)
-        .args(["-c", PYTHON, &server.port.to_string()])
-        .output()
-        .expect("python3 runs");
+    let output =
+        Command::new(python).args(["-c", PYTHON, &server.port.to_string()]).output().expect("python3 runs");
     if output.status.code() == Some(77) {
         println!("skipped: python3 has no module redis; try `pip install redis`");
         return;
@@ -125,7 +123,10 @@ fn the_tools_of_redis_work() {
     assert_eq!(run(&cli, &["SET", "key", "value"]), "OK\n");
     assert_eq!(run(&cli, &["GET", "key"]), "value\n");
     assert_eq!(run(&cli, &["-3", "HSET", "hash", "field", "1"]), "1\n");
-    assert!(run(&cli, &["--bigkeys"]).contains("Biggest string found"), "it scans, and asks for types and sizes");
+    assert!(
+        run(&cli, &["--bigkeys"]).contains("Biggest string found"),
+        "it scans, and asks for types and sizes"
+    );
     assert!(run(&cli, &["INFO"]).contains("# Heirloom"));
     let tests = "ping_inline,ping_mbulk,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,lrange_100,mset";
     let table = run(&benchmark, &["-t", tests, "-n", "2000", "-c", "20", "-P", "4", "--csv"]);

@@ -32,7 +32,8 @@ impl Redis {
     fn connect(&self, suffix: &str) -> redis::Connection {
         let since = Instant::now();
         loop {
-            let client = redis::Client::open(format!("redis://127.0.0.1:{}/{suffix}", self.port)).expect("an address");
+            let client =
+                redis::Client::open(format!("redis://127.0.0.1:{}/{suffix}", self.port)).expect("an address");
             match client.get_connection() {
                 Ok(connection) => return connection,
                 Err(error) if since.elapsed() > PATIENCE => panic!("redis-server does not answer: {error}"),
@@ -61,7 +62,8 @@ fn random_commands_have_the_replies_of_redis_server() {
     let nr = setting("HEIRLOOM_DIFFERENTIAL_COMMANDS", 6000);
     println!("HEIRLOOM_DIFFERENTIAL_SEED={seed} HEIRLOOM_DIFFERENTIAL_COMMANDS={nr}");
     for (suffix, salt) in [("", 0), ("?protocol=resp3", 1)] {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}/{suffix}", server.port)).expect("an address");
+        let client =
+            redis::Client::open(format!("redis://127.0.0.1:{}/{suffix}", server.port)).expect("an address");
         let mut ours = client.get_connection().expect("the server answers");
         let mut theirs = redis.connect(suffix);
         let mut random = Random(seed.wrapping_mul(2).wrapping_add(salt));
@@ -103,7 +105,9 @@ fn reply(connection: &mut redis::Connection, words: &[String]) -> String {
     };
     let name = words[0].to_ascii_uppercase();
     match (name.as_str(), value) {
-        ("KEYS" | "HKEYS" | "HVALS" | "SMEMBERS", Value::Array(values) | Value::Set(values)) => sorted(values, 1),
+        ("KEYS" | "HKEYS" | "HVALS" | "SMEMBERS", Value::Array(values) | Value::Set(values)) => {
+            sorted(values, 1)
+        }
         ("HGETALL", Value::Array(values)) => sorted(values, 2),
         ("HGETALL", Value::Map(pairs)) => {
             sorted(pairs.into_iter().flat_map(|(key, value)| [key, value]).collect(), 2)
@@ -123,7 +127,8 @@ fn sorted(values: Vec<Value>, size: usize) -> String {
     format!("{parts:?}")
 }
 
-const KEYS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "list", "set", "hash", "k\u{e9}y with \"quotes\""];
+const KEYS: [&str; 12] =
+    ["a", "b", "c", "d", "e", "f", "g", "h", "list", "set", "hash", "k\u{e9}y with \"quotes\""];
 const FIELDS: [&str; 8] = ["f1", "f2", "f3", "f4", "f5", "", "longer-field-name", "9"];
 const VALUES: [&str; 16] = [
     "",
@@ -143,8 +148,22 @@ const VALUES: [&str; 16] = [
     "9223372036854775808",
     "0",
 ];
-const NUMBERS: [&str; 14] =
-    ["0", "1", "-1", "2", "-2", "5", "100", "-100", "9223372036854775807", "-9223372036854775808", "x", "", "1.5", "01"];
+const NUMBERS: [&str; 14] = [
+    "0",
+    "1",
+    "-1",
+    "2",
+    "-2",
+    "5",
+    "100",
+    "-100",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "x",
+    "",
+    "1.5",
+    "01",
+];
 
 /// Every command with as many arguments as it takes, and now and then one less or more.
 fn command(random: &mut Random) -> Vec<String> {
@@ -274,7 +293,13 @@ fn command(random: &mut Random) -> Vec<String> {
     let kind = match words[0].as_bytes()[0].to_ascii_uppercase() {
         b'H' => "hash",
         b'L' | b'R' if words[0] != "RENAME" && words[0] != "RENAMENX" => "list",
-        b'S' if matches!(words[0].as_str(), "SADD" | "SREM" | "SISMEMBER" | "SMISMEMBER" | "SMEMBERS" | "SCARD" | "SSCAN") => "set",
+        b'S' if matches!(
+            words[0].as_str(),
+            "SADD" | "SREM" | "SISMEMBER" | "SMISMEMBER" | "SMEMBERS" | "SCARD" | "SSCAN"
+        ) =>
+        {
+            "set"
+        }
         _ => return words,
     };
     if words.len() > 1 && random.below(3) > 0 {

@@ -54,7 +54,18 @@ fn random_bytes_do_no_harm() {
     let mut random = Random(7);
     println!("seed 7");
     let pieces: [&[u8]; 12] = [
-        b"*3\r\n", b"$3\r\n", b"SET\r\n", b"GET", b"\r\n", b"*-1\r\n", b"$0\r\n\r\n", b"PING\r\n", b"$1000000\r\n", b"\0", b"\"", b"*1000\r\n",
+        b"*3\r\n",
+        b"$3\r\n",
+        b"SET\r\n",
+        b"GET",
+        b"\r\n",
+        b"*-1\r\n",
+        b"$0\r\n\r\n",
+        b"PING\r\n",
+        b"$1000000\r\n",
+        b"\0",
+        b"\"",
+        b"*1000\r\n",
     ];
     for _ in 0..300 {
         let mut bytes = Vec::new();
@@ -138,7 +149,8 @@ fn a_flood_of_connections_leaves_room_for_those_that_are_there() {
     let mut first = server.connect();
     assert_eq!(first.ask(&["PING"]), "+PONG\r\n");
     let mut flood: Vec<_> = (0..400).map(|_| server.connect()).collect();
-    let refused = flood.iter_mut().map(Connection::reply_now).filter(|reply| reply.starts_with(b"-ERR max number"));
+    let refused =
+        flood.iter_mut().map(Connection::reply_now).filter(|reply| reply.starts_with(b"-ERR max number"));
     assert_eq!(refused.count(), 351);
     assert_eq!(first.ask(&["PING"]), "+PONG\r\n");
     drop(flood);

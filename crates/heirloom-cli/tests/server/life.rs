@@ -110,7 +110,9 @@ fn a_kill_in_the_middle_of_writes_loses_nothing_that_was_acknowledged() {
 fn settings_that_clients_made_go_along() {
     let mut server = Server::start(&[]);
     let mut connection = server.connect();
-    for (name, value) in [("maxmemory", "123456789"), ("maxmemory-policy", "volatile-ttl"), ("timeout", "321")] {
+    for (name, value) in
+        [("maxmemory", "123456789"), ("maxmemory-policy", "volatile-ttl"), ("timeout", "321")]
+    {
         assert_eq!(connection.ask(&["CONFIG", "SET", name, value]), "+OK\r\n");
     }
     connection.ask(&["CLIENT", "SETNAME", "me"]);

@@ -82,8 +82,10 @@ impl Server {
 
     fn wait_for_end(&self) {
         let since = Instant::now();
-        // A process that has ended and is nobody's yet has no memory map any more.
-        while std::fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|line| !line.is_empty()) {
+        // One that has ended and is somebody's to wait for has closed all its files.
+        while std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+        {
             assert!(since.elapsed() < PATIENCE, "the server does not end");
             std::thread::sleep(Duration::from_millis(5));
         }

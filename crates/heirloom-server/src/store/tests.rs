@@ -46,7 +46,10 @@ fn a_table_does_as_a_hash_map_does() {
             }
             (Some(place), 3..6) => {
                 let old = table.replace(place, text(&key, &value, deadline));
-                assert_eq!(Some((old.value().to_vec(), old.deadline())), model.insert(key, (value, deadline)));
+                assert_eq!(
+                    Some((old.value().to_vec(), old.deadline())),
+                    model.insert(key, (value, deadline))
+                );
             }
             (Some(place), 6..8) => {
                 table.change(place, |item| item.try_append(b"more")).expect("room");
