@@ -10,7 +10,7 @@ fn each_figure_is_a_line_that_can_be_read() {
         .args(["collections", "--json", "--rounds", "1", "--n", "300"])
         .args([
             "--collection",
-            "map-u64,map-string,vec,string,box",
+            "map-u64,map-string,tree-u64,tree-string,vec,queue,string,string-long,box,arc",
             "--contestant",
             "heirloom,heirloom-atfreeze,std",
         ])
@@ -35,9 +35,14 @@ fn each_figure_is_a_line_that_can_be_read() {
         for (collection, op) in [
             ("map-u64", "hit"),
             ("map-string", "insert"),
+            ("tree-u64", "iterate"),
+            ("tree-string", "miss"),
             ("vec", "push"),
+            ("queue", "cycle"),
             ("string", "new"),
+            ("string-long", "new"),
             ("box", "drop"),
+            ("arc", "new"),
         ] {
             let row = (collection.to_owned(), op.to_owned(), contestant.to_owned());
             assert!(rows.contains(&row), "{row:?} is missing");

@@ -15,6 +15,7 @@ pub mod pool;
 pub mod radix;
 pub mod request;
 pub mod roots;
+pub mod trace;
 pub mod types;
 
 /// A reader and what to feed it.
@@ -40,5 +41,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "radix", run: radix::run, seeds: radix::seeds, cost: 1 },
     Target { name: "request", run: request::run, seeds: request::seeds, cost: 2 },
     Target { name: "roots", run: roots::run, seeds: roots::seeds, cost: 1 },
+    Target { name: "trace", run: trace::run, seeds: trace::seeds, cost: 50 },
     Target { name: "types", run: types::run, seeds: types::seeds, cost: 1 },
 ];

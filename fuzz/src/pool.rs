@@ -8,10 +8,10 @@ use heirloom_abi::pool::{
     BLOCK_KIND_SLABS, BLOCK_MAGIC, COMPATIBLE, Geometry, Memory, PoolReader, SLAB_KIND_SLAB,
 };
 
-const BYTES: usize = 512 << 10;
+pub(crate) const BYTES: usize = 512 << 10;
 const BLOCK: u64 = 256 << 10;
 
-struct Bytes(Vec<u8>);
+pub(crate) struct Bytes(Vec<u8>);
 
 impl Memory for Bytes {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Option<()> {
@@ -28,7 +28,7 @@ impl Memory for Bytes {
 }
 
 impl Bytes {
-    fn put(&mut self, at: u64, value: &[u8]) {
+    pub(crate) fn put(&mut self, at: u64, value: &[u8]) {
         let at = at as usize;
         self.0[at..at + value.len()].copy_from_slice(value);
     }
@@ -54,7 +54,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// A memory with the pool that the numbers ask for.
-fn build(numbers: &[u8]) -> Bytes {
+pub(crate) fn build(numbers: &[u8]) -> Bytes {
     let number = |at: usize| u32::from(numbers.get(at).copied().unwrap_or(0));
     let geometry = Geometry {
         block_shift: 16 + number(0) % 3,

@@ -3,10 +3,10 @@
 //! A pool begins: laid out anew, or taken over from the kernel before.
 //!
 //! ```text
-//! KHO subtree "heirloom-slab" --> blob:  | control area of the pool | names (64 KiB) |
-//!                                              | block table
-//!                                              v
-//!                                        block  block  block  ...   64 KiB each, a preserved folio of order 4
+//! KHO subtree "heirloom-slab" --> blob:  | names (64 KiB) | control area of the pool |
+//!                                                                | block table
+//!                                                                v
+//!                                        block  block  block  ...   256 KiB each, a preserved folio of order 6
 //! ```
 //!
 //! # The order of taking over
@@ -34,8 +34,8 @@ use crate::linux::{self, Locked};
 use crate::names::{self, NAMES_BYTES};
 use crate::pool::{self, Heirloom, MAX_SLOTS};
 
-/// Caches that a pool can hold: the size classes up to a page, and a few to spare.
-const MAX_CACHES: u32 = 32;
+/// Caches that a pool can hold: the size classes up to two pages, and a few to spare.
+const MAX_CACHES: u32 = 36;
 
 /// Why there is no pool.
 #[derive(Debug, thiserror::Error)]
@@ -136,14 +136,13 @@ pub(crate) fn lay_out(nr_slots: u32, max_blocks: u32) -> Result<(), Refused> {
         some => some,
     };
     let geometry = Geometry::new(BLOCK_SHIFT, MAX_CACHES, nr_slots.clamp(1, MAX_SLOTS as u32), most)?;
-    let names_at = geometry.control_bytes();
-    let bytes = names_at + NAMES_BYTES;
+    let bytes = NAMES_BYTES + geometry.control_bytes();
     let blob = linux::phys(linux::take_pages(bytes).ok_or(Refused::Memory(bytes))?.as_ptr());
     let config = Config { geometry, scrub: Scrub::OnFree, pool_id: linux::random() };
     let begun = || {
         // SAFETY: the pages are zeroed, aligned to a page, and ours alone.
-        let pool = unsafe { Pool::format(Kho::new(), blob, config) }?;
-        names::lay_out(blob + names_at)?;
+        let pool = unsafe { Pool::format(Kho::new(), blob + NAMES_BYTES, config) }?;
+        names::lay_out(blob)?;
         finish(pool, blob, bytes, 1, (0, 0))
     };
     begun().inspect_err(|_| {
@@ -156,12 +155,12 @@ fn take_over(phys: u64, bytes: u64) -> Result<(), Refused> {
     linux::state_of_pages(phys, bytes)
         .map_err(|error| Refused::Blob { phys, bytes, errno: error.to_errno() })?;
     let inherited = Inherited { blob: (phys, bytes) };
-    let reader = PoolReader::open(&inherited, phys)?;
+    let reader = PoolReader::open(&inherited, phys + NAMES_BYTES)?;
     let geometry = reader.geometry();
     check_layout(&geometry, reader.scrub())?;
-    let names_at = geometry.control_bytes();
-    if names_at + NAMES_BYTES != bytes {
-        return Err(Refused::Length { found: bytes, expected: names_at + NAMES_BYTES });
+    let expected = NAMES_BYTES + geometry.control_bytes();
+    if expected != bytes {
+        return Err(Refused::Length { found: bytes, expected });
     }
     reader.check_tables()?;
     check_blocks(&reader)?;
@@ -172,12 +171,12 @@ fn take_over(phys: u64, bytes: u64) -> Result<(), Refused> {
     if let Some(broken) = first {
         return Err(broken.into());
     }
-    names::check(phys + names_at)?;
+    names::check(phys)?;
 
     // From here on only a want of memory can stop us, or a name that leads nowhere.
     linux::claim_pages(phys, bytes).map_err(|error| Refused::Blob { phys, bytes, errno: error.to_errno() })?;
     // SAFETY: the pages were claimed, so they are this pool's alone; all free slots are nobody's by the predecessor's freeze.
-    let pool = unsafe { Pool::restore(Kho::new(), phys, bytes) }?;
+    let pool = unsafe { Pool::restore(Kho::new(), phys + NAMES_BYTES, bytes - NAMES_BYTES) }?;
     finish(pool, phys, bytes, 0, (tally.live_objects, tally.blocks))
 }
 
@@ -210,8 +209,7 @@ fn check_blocks(reader: &PoolReader<'_, Inherited>) -> Result<(), Refused> {
 }
 
 fn finish(pool: Pool<Kho>, blob: u64, bytes: u64, generation: u32, inherited: (u64, u64)) -> Result<(), Refused> {
-    let names_at = pool.geometry().control_bytes();
-    let heirloom = KBox::new(Heirloom::new(pool, (blob, bytes), names_at), GFP_KERNEL);
+    let heirloom = KBox::new(Heirloom::new(pool, (blob, bytes)), GFP_KERNEL);
     let mut heirloom = heirloom.map_err(|_| Refused::Memory(size_of::<Heirloom>() as u64))?;
     heirloom.inherited = inherited;
     heirloom.generation = if generation > 0 { generation } else { heirloom.count_generations() };

@@ -15,7 +15,7 @@
 #include <linux/gfp_types.h>
 
 /* The largest object, in bytes: a block without its header. */
-#define HEIRLOOM_MAX_BYTES	(60 * 1024)
+#define HEIRLOOM_MAX_BYTES	(240 * 1024)
 
 /* The longest name, in bytes, without its NUL. */
 #define HEIRLOOM_MAX_NAME	63
@@ -26,7 +26,7 @@
  * @gfp: GFP_KERNEL where the caller may sleep, GFP_ATOMIC or GFP_NOWAIT where
  *	it may not; other flags have no effect
  *
- * The object is aligned to 16 bytes, and one of more than 4096 bytes to a page.
+ * The object is aligned to 16 bytes, and one of more than 8192 bytes to a page.
  * It lies in a block that KHO preserves, from now until heirloom_free(), in
  * this kernel and in each one after. All its bytes are zero.
  *

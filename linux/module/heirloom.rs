@@ -51,7 +51,7 @@ pub(crate) enum May {
 ///
 /// - Any bytes are a valid value, zeros too, and there is no padding that must not be read.
 /// - Nothing in it is an address: not a reference, not a pointer.
-/// - It is aligned to 16 bytes at most, unless it is larger than 4096 bytes: then to a page at most.
+/// - It is aligned to 16 bytes at most, unless it is larger than 8192 bytes: then to a page at most.
 /// - Its layout does not depend on the compiler: `repr(C)`, integers, and arrays of such.
 pub(crate) unsafe trait Plain: Sized {}
 

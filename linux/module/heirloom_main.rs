@@ -35,7 +35,7 @@ module! {
         },
         blocks: u32 {
             default: 0,
-            description: "Blocks of 64 KiB that a new pool may have; 0: half of the machine's memory, 512 MiB at most",
+            description: "Blocks of 256 KiB that a new pool may have; 0: half of the machine's memory, 2 GiB at most",
         },
     },
 }

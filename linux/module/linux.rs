@@ -150,7 +150,7 @@ pub(crate) fn claim_pages(phys: u64, bytes: u64) -> Result {
     to_result(unsafe { raw::hl_pages_claim(phys, bytes) })
 }
 
-/// Takes a zeroed block of 64 KiB that KHO preserves. Sleeps.
+/// Takes a zeroed block that KHO preserves. Sleeps.
 pub(crate) fn take_block() -> Option<u64> {
     // SAFETY: as `take_pages`.
     let block = unsafe { raw::hl_block_take() };

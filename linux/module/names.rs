@@ -2,7 +2,7 @@
 
 //! Names: what the next kernel starts from.
 //!
-//! They are `heirloom-roots`, the record that a heap of a process has too, behind the control area of the pool. A kernel
+//! They are `heirloom-roots`, the record that a heap of a process has too, in front of the control area of the pool. A kernel
 //! knows nothing of its objects but their size, so each is described as an array of bytes.
 
 use heirloom_abi::roots::{self, NewRoot, Root, Roots, RootsError};
@@ -47,7 +47,12 @@ unsafe fn record_mut<'a>(at: u64) -> &'a mut [u8] {
 
 impl Heirloom {
     fn names_phys(&self) -> u64 {
-        self.blob.0 + self.names_at
+        self.blob.0
+    }
+
+    /// Where the control area of the pool lies.
+    pub(crate) fn control(&self) -> u64 {
+        self.blob.0 + NAMES_BYTES
     }
 
     /// Calls `each` with all names.

@@ -26,12 +26,12 @@ use crate::host::{Kho, BLOCK_BYTES};
 use crate::linux::{self, Locked, OnCpu};
 
 /// The most CPU slots that a control area of 4 MiB, the largest piece that Linux gives, has room for.
-pub(crate) const MAX_SLOTS: usize = 14;
+pub(crate) const MAX_SLOTS: usize = 12;
 
 /// The largest object: a block without its header.
-pub(crate) const MAX_BYTES: usize = 60 * 1024;
+pub(crate) const MAX_BYTES: usize = 240 * 1024;
 
-/// The smallest size for which an object is pages of its own.
+/// Alignment of every object.
 const ALIGN: usize = 16;
 
 const OPEN: u32 = 0;
@@ -50,10 +50,8 @@ struct Slot {
 /// The pool, and what is known of it in this kernel alone.
 pub(crate) struct Heirloom {
     pub(crate) pool: Pool<Kho>,
-    /// Physical address and bytes of the control area with the names behind it.
+    /// Physical address and bytes of the names and the control area behind them.
     pub(crate) blob: (u64, u64),
-    /// Where in the blob the names start.
-    pub(crate) names_at: u64,
     /// The generation: 1 for the kernel that made the pool.
     pub(crate) generation: u32,
     /// Objects and blocks that were inherited.
@@ -102,13 +100,12 @@ impl Drop for Shared<'_> {
 }
 
 impl Heirloom {
-    pub(crate) fn new(pool: Pool<Kho>, blob: (u64, u64), names_at: u64) -> Self {
+    pub(crate) fn new(pool: Pool<Kho>, blob: (u64, u64)) -> Self {
         let nr_cpus = linux::nr_cpus();
         let nr_slots = nr_cpus.min(pool.geometry().max_cpus).min(MAX_SLOTS as u32);
         Self {
             pool,
             blob,
-            names_at,
             generation: 1,
             inherited: (0, 0),
             nr_slots,

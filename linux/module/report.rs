@@ -7,9 +7,10 @@
 //! | `stats` | caches, objects, blocks, bytes saved against a page each |
 //! | `check` | every invariant of the pool, and a scan for stale bytes, while everybody waits |
 //! | `names` | names, handles, bytes |
-//! | `blocks` | physical address and bytes of the control area and of each block |
+//! | `blocks` | physical address and bytes of the names, the control area and each block |
 //! | `memory` | those bytes, at their physical addresses; nothing else can be read |
-//! | `control` | written: `freeze`, `thaw`, `careful 0/1`, `limit N` (blocks before memory is "short"), `anew` (after a refusal) |
+//! | `control` | written: `freeze`, `thaw`, `careful 0/1`, `limit N` (blocks before memory is "short"), `anew` (after a refusal),
+//! | | `damage control/table/block/names` (a flipped bit behind the freeze, for tests: in kernels with fault injection only) |
 //!
 //! Lines are `word number`, so that a program reads them as well as a person.
 
@@ -23,6 +24,7 @@ use kernel::prelude::*;
 use crate::handover;
 use crate::host::BLOCK_BYTES;
 use crate::linux::{self, Locked, Page};
+use crate::names::NAMES_BYTES;
 use crate::pool::{self, Heirloom};
 
 const PAGE_BYTES: u64 = 4096;
@@ -49,7 +51,7 @@ impl Heirloom {
     /// Kernels that had this pool, this one included, as far as freezes tell.
     pub(crate) fn count_generations(&self) -> u32 {
         let mut eight = [0; 8];
-        let at = self.blob.0 + offset_of!(PoolRecord, nr_freezes) as u64;
+        let at = self.control() + offset_of!(PoolRecord, nr_freezes) as u64;
         Own.read(at, &mut eight).map_or(0, |()| u64::from_le_bytes(eight) as u32 + 1)
     }
 
@@ -58,7 +60,7 @@ impl Heirloom {
         let mut four = [0; 4];
         let Some(()) = Own.read(phys + offset_of!(BlockHead, index) as u64, &mut four) else { return false };
         let index = u32::from_le_bytes(four);
-        let Ok(reader) = PoolReader::open(&Own, self.blob.0) else { return false };
+        let Ok(reader) = PoolReader::open(&Own, self.control()) else { return false };
         index < reader.nr_blocks() && reader.block(index).is_ok_and(|block| block.is_some_and(|b| b.offset == phys))
     }
 
@@ -104,7 +106,7 @@ pub(crate) fn stats(to: &mut Page) -> core::fmt::Result {
     writeln!(to, "bytes_of_a_page_each {by_page}")?;
     writeln!(to, "bytes_preserved {ours}")?;
     writeln!(to, "bytes_saved {}", by_page as i64 - ours as i64)?;
-    let Ok(reader) = PoolReader::open(&Own, heirloom.blob.0) else { return Ok(()) };
+    let Ok(reader) = PoolReader::open(&Own, heirloom.control()) else { return Ok(()) };
     for cache in (0..reader.nr_caches()).filter_map(|index| reader.cache(index).ok()) {
         writeln!(to, "cache {} bytes {} slots_a_slab {}", cache.name(), cache.slot_bytes, cache.nr_slots)?;
     }
@@ -138,10 +140,10 @@ pub(crate) fn names(to: &mut Page) -> core::fmt::Result {
 /// Writes `blocks`.
 pub(crate) fn blocks(to: &mut Page) -> core::fmt::Result {
     let Some(heirloom) = pool::current() else { return Ok(()) };
-    let (blob, bytes) = heirloom.blob;
-    writeln!(to, "control {blob:#x} {bytes}")?;
-    writeln!(to, "names {:#x} {}", blob + heirloom.names_at, bytes - heirloom.names_at)?;
-    let Ok(reader) = PoolReader::open(&Own, blob) else { return Ok(()) };
+    let (names, bytes) = heirloom.blob;
+    writeln!(to, "names {names:#x} {NAMES_BYTES}")?;
+    writeln!(to, "control {:#x} {}", heirloom.control(), bytes - NAMES_BYTES)?;
+    let Ok(reader) = PoolReader::open(&Own, heirloom.control()) else { return Ok(()) };
     for block in (0..reader.nr_blocks()).filter_map(|index| reader.block(index).ok().flatten()) {
         writeln!(to, "block {:#x} {}", block.offset, u64::from(block.run) * BLOCK_BYTES)?;
     }
@@ -176,6 +178,29 @@ pub(crate) fn command(text: &str) -> Result {
             heirloom.pool.host().limit(nr);
             Ok(())
         }
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        ("damage", None | Some(Err(_))) => damage(heirloom, text.split_ascii_whitespace().nth(1).unwrap_or("")),
         _ => Err(EINVAL),
     }
+}
+
+/// Flips a bit of what is handed over, behind the freeze. In kernels with fault injection only.
+#[cfg(CONFIG_FAULT_INJECTION)]
+fn damage(heirloom: &Heirloom, what: &str) -> Result {
+    if !heirloom.is_frozen() {
+        return Err(EINVAL);
+    }
+    let reader = PoolReader::open(&Own, heirloom.control()).map_err(|_| EIO)?;
+    let block = || (0..reader.nr_blocks()).find_map(|index| reader.block(index).ok().flatten()).ok_or(ENOENT);
+    let at = match what {
+        "control" => heirloom.control() + offset_of!(PoolRecord, pool_id) as u64,
+        "table" => heirloom.control() + reader.geometry().block_offset(0) + 1,
+        // The descriptor of the first unit that may hold objects.
+        "block" => block()?.offset + reader.geometry().descriptor_offset(reader.geometry().header_units()) + 20,
+        "names" => heirloom.blob.0 + 100,
+        _ => return Err(EINVAL),
+    };
+    // SAFETY: the pool's own memory, and its door is closed.
+    unsafe { *linux::address(at) ^= 0x10 };
+    Ok(())
 }

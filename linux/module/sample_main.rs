@@ -19,6 +19,7 @@
 //! | `churn G` | frees every third record (which third: G), then allocates them anew, with other lengths |
 //! | `drop` | frees everything and takes the name back |
 //! | `records SIZE N` | N records of SIZE bytes, here and as a page each from KHO |
+//! | `fill SIZE N` | N records of SIZE bytes, for who wants to see that fail |
 //! | `time SIZE` | alloc and free beside `kzalloc` and `kfree` |
 //! | `stress SEED ROUNDS` | random allocations, freed by whoever comes by: run it on all CPUs at once |
 //! | `atomic N` | allocations that may not sleep: what is served, and what is refused |
@@ -141,6 +142,7 @@ fn command(text: &str) -> Result {
         "churn" => table::churn(number()?),
         "drop" => table::drop_all(),
         "records" => trials::records(number()? as usize, number()? as usize),
+        "fill" => trials::fill(number()? as usize, number()? as usize),
         "time" => trials::time(number()? as usize),
         "atomic" => trials::atomic(number()? as usize),
         "misuse" => trials::misuse(),

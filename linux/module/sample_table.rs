@@ -14,7 +14,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"DEVTABLE");
 const LEAF: u64 = 512;
 
 /// Leaves that a root can have: its list is one object.
-const MAX_LEAVES: u64 = 60 * 1024 / 8;
+const MAX_LEAVES: u64 = 240 * 1024 / 8;
 
 /// Bytes of a record's head: index and generation.
 const HEAD: usize = 8;

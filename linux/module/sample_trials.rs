@@ -152,6 +152,14 @@ pub(crate) fn records(size: usize, nr: usize) -> Result {
     Ok(())
 }
 
+/// `fill SIZE N`: N objects and no peer: what was allocated before a failure is freed again.
+pub(crate) fn fill(size: usize, nr: usize) -> Result {
+    let mut pad = Pad::take(nr)?;
+    let got = get_all(HEIRLOOM, &mut pad, size);
+    give_all(HEIRLOOM, &mut pad);
+    got.map(drop)
+}
+
 /// What `kho_alloc_preserve` rounds a size up to.
 fn pages_of(size: usize) -> usize {
     size.div_ceil(4096).next_power_of_two() * 4096
@@ -159,8 +167,8 @@ fn pages_of(size: usize) -> usize {
 
 /// Bytes of the blocks that the objects lie in: a bit for each block of the machine, by the objects' handles.
 fn blocks_bytes(pad: &mut Pad) -> Result<usize> {
-    const BLOCK_SHIFT: u32 = 16;
-    /// Enough for 32 GiB.
+    const BLOCK_SHIFT: u32 = 18;
+    /// Enough for 128 GiB.
     const WORDS: usize = 8192;
     let mut seen = Pad::take(WORDS)?;
     let mut nr = 0;
@@ -216,7 +224,7 @@ pub(crate) fn stress(seed: u64, rounds: u64) -> Result {
     for round in 0..rounds {
         state = mix(state);
         let size = match state % 64 {
-            0 => 5000 + (state >> 32) as usize % 50_000,
+            0 => 5000 + (state >> 32) as usize % 200_000,
             _ => 1 + (state >> 32) as usize % 4096,
         };
         let flags = if state >> 20 & 1 == 0 { may_sleep() } else { bindings::GFP_ATOMIC };

@@ -28,7 +28,7 @@
 #include "heirloom.h"
 #include "shim.h"
 
-#define BLOCK_ORDER	4
+#define BLOCK_ORDER	6
 #define BLOCK_BYTES	(PAGE_SIZE << BLOCK_ORDER)
 #define NODE		"heirloom-slab"
 
@@ -365,7 +365,7 @@ static ssize_t memory_read(struct file *file, char __user *to, size_t len, loff_
 
 static loff_t memory_llseek(struct file *file, loff_t offset, int whence)
 {
-	return fixed_size_llseek(file, offset, whence, PFN_PHYS(max_pfn));
+	return no_seek_end_llseek(file, offset, whence);
 }
 
 static const struct file_operations memory_fops = {

@@ -8,6 +8,8 @@
 
 mod checkers;
 mod kernel;
+mod linux;
+mod module;
 mod step;
 mod tidy;
 
@@ -24,7 +26,7 @@ struct Cli {
     task: Task,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Task {
     /// Everything below, in one go, as CI runs it
     Ci,
@@ -50,6 +52,8 @@ enum Task {
     Docs,
     /// Boot the bare-metal kernel in QEMU, let it jump into its successor again and again, and check what it says
     Kernel(kernel::Options),
+    /// Boot Linux with our module in QEMU, and replace it by kexec again and again (needs root: builds Linux in a Debian folder)
+    Module(module::Options),
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Task::Bench => steps.run("bench", checkers::bench),
         Task::Docs => docs(&mut steps),
         Task::Kernel(options) => return kernel::run(options),
+        Task::Module(options) => return module::run(&options),
     }
     steps.finish()
 }
@@ -96,8 +101,14 @@ fn ci(steps: &mut Steps) {
 fn fmt(steps: &mut Steps, is_check: bool) {
     steps.run("fmt", || {
         let check: &[&str] = if is_check { &["--check"] } else { &[] };
-        // The benchmarks, the fuzz targets and the kernel are each a workspace of their own.
-        for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml", "kernel/Cargo.toml"] {
+        // The benchmarks, the fuzz targets, the kernel and the first program of Linux's runs are each a workspace of their own.
+        for manifest in [
+            "Cargo.toml",
+            "bench/Cargo.toml",
+            "fuzz/Cargo.toml",
+            "kernel/Cargo.toml",
+            "linux/init/Cargo.toml",
+        ] {
             if step::root().join(manifest).exists() {
                 let outcome = Cargo::new(&["fmt", "--all", "--manifest-path", manifest]).args(check).run();
                 if !matches!(outcome, Outcome::Passed) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::step::{Outcome, root};
 
 /// Directories with code of ours.
-const SOURCES: [&str; 5] = ["crates", "kernel", "xtask", "fuzz", "bench"];
+const SOURCES: [&str; 6] = ["crates", "kernel", "linux/init", "xtask", "fuzz", "bench"];
 
 /// Directories that hold no code of ours, wherever they are; in a linked work tree `.git` is a file.
 const SKIPPED: [&str; 5] = ["target", ".git", "corpus", "artifacts", "golden"];

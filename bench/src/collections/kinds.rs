@@ -13,30 +13,50 @@ use super::contestant::HeirloomHash;
 pub(super) enum Collection {
     MapU64,
     MapString,
+    TreeU64,
+    TreeString,
     Vec,
+    Queue,
     String,
+    StringLong,
     Box,
+    Arc,
 }
 
 /// All of them.
-pub(super) const ALL: [Collection; 5] =
-    [Collection::MapU64, Collection::MapString, Collection::Vec, Collection::String, Collection::Box];
+pub(super) const ALL: [Collection; 10] = [
+    Collection::MapU64,
+    Collection::MapString,
+    Collection::TreeU64,
+    Collection::TreeString,
+    Collection::Vec,
+    Collection::Queue,
+    Collection::String,
+    Collection::StringLong,
+    Collection::Box,
+    Collection::Arc,
+];
 
 impl Collection {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::MapU64 => "map-u64",
             Self::MapString => "map-string",
+            Self::TreeU64 => "tree-u64",
+            Self::TreeString => "tree-string",
             Self::Vec => "vec",
+            Self::Queue => "queue",
             Self::String => "string",
+            Self::StringLong => "string-long",
             Self::Box => "box",
+            Self::Arc => "arc",
         }
     }
 
     /// What one life consists of, in the order of its figures.
     pub(super) fn ops(self) -> &'static [&'static str] {
         match self {
-            Self::MapU64 | Self::MapString => {
+            Self::MapU64 | Self::MapString | Self::TreeU64 | Self::TreeString => {
                 &["insert", "insert-capacity", "hit", "miss", "iterate", "replace", "remove", "drop"]
             }
             Self::Vec => &[
@@ -50,19 +70,20 @@ impl Collection {
                 "pop",
                 "drop",
             ],
-            Self::String => &["new", "push", "push-str", "clone", "read", "drop"],
-            Self::Box => &["new", "read", "drop"],
+            Self::Queue => &["push", "iterate", "index", "cycle", "pop"],
+            Self::String | Self::StringLong => &["new", "push", "push-str", "clone", "read", "drop"],
+            Self::Box | Self::Arc => &["new", "read", "drop"],
         }
     }
 
     /// About how much memory is held at the peak: two maps while one grows, and what an allocator keeps of the one before.
     pub(super) fn most_bytes(self, n: usize) -> u64 {
         let each = match self {
-            Self::MapU64 => 120,
-            Self::MapString => 320,
-            Self::Vec => 40,
-            Self::String => 160,
-            Self::Box => 160,
+            Self::MapU64 | Self::TreeU64 => 120,
+            Self::MapString | Self::TreeString => 320,
+            Self::Vec | Self::Queue => 40,
+            Self::String | Self::Box | Self::Arc => 160,
+            Self::StringLong => 400,
         };
         n as u64 * each
     }
@@ -87,9 +108,13 @@ impl FromStr for Collection {
 pub(super) trait Family {
     type MapU64: Map<Probe = u64>;
     type MapString: Map<Probe = str>;
+    type TreeU64: Map<Probe = u64>;
+    type TreeString: Map<Probe = str>;
     type Vec: List;
+    type Queue: Queue;
     type String: Text;
     type Box: Boxed;
+    type Arc: Boxed;
 }
 
 /// A map to `u64`. It is asked with `Probe`, and makes the key that it keeps of one.
@@ -115,6 +140,15 @@ pub(super) trait List: Default + Clone {
     fn sum(&self) -> u64;
 }
 
+/// A queue of `u64`.
+pub(super) trait Queue: Default {
+    fn push_back(&mut self, value: u64);
+    fn push_front(&mut self, value: u64);
+    fn pop_front(&mut self) -> Option<u64>;
+    fn get(&self, index: usize) -> u64;
+    fn sum(&self) -> u64;
+}
+
 /// A string.
 pub(super) trait Text: Default + Clone {
     fn new(text: &str) -> Self;
@@ -134,9 +168,13 @@ pub(super) struct Heirloom;
 impl Family for Heirloom {
     type MapU64 = heirloom::HashMap<u64, u64>;
     type MapString = heirloom::HashMap<heirloom::String, u64>;
+    type TreeU64 = heirloom::BTreeMap<u64, u64>;
+    type TreeString = heirloom::BTreeMap<heirloom::String, u64>;
     type Vec = heirloom::Vec<u64>;
+    type Queue = heirloom::VecDeque<u64>;
     type String = heirloom::String;
     type Box = heirloom::Box<[u64; 8]>;
+    type Arc = heirloom::arc::Arc<[u64; 8]>;
 }
 
 /// std's collections, maps with the hash `S`.
@@ -145,9 +183,13 @@ pub(super) struct Std<S = HeirloomHash>(S);
 impl<S: std::hash::BuildHasher + Default> Family for Std<S> {
     type MapU64 = std::collections::HashMap<u64, u64, S>;
     type MapString = std::collections::HashMap<String, u64, S>;
+    type TreeU64 = std::collections::BTreeMap<u64, u64>;
+    type TreeString = std::collections::BTreeMap<String, u64>;
     type Vec = Vec<u64>;
+    type Queue = std::collections::VecDeque<u64>;
     type String = String;
     type Box = Box<[u64; 8]>;
+    type Arc = std::sync::Arc<[u64; 8]>;
 }
 
 macro_rules! map {
@@ -195,6 +237,45 @@ map!(std::collections::HashMap<u64, u64, S>, [S], u64, |key: &u64| *key, |capaci
 map!(std::collections::HashMap<String, u64, S>, [S], str, String::from, |capacity| {
     std::collections::HashMap::with_capacity_and_hasher(capacity, S::default())
 });
+
+map!(heirloom::BTreeMap<u64, u64>, [], u64, |key: &u64| *key, |_| heirloom::BTreeMap::new());
+map!(heirloom::BTreeMap<heirloom::String, u64>, [], str, heirloom::String::from, |_| heirloom::BTreeMap::new());
+map!(std::collections::BTreeMap<u64, u64>, [], u64, |key: &u64| *key, |_| std::collections::BTreeMap::new());
+map!(std::collections::BTreeMap<String, u64>, [], str, String::from, |_| std::collections::BTreeMap::new());
+
+macro_rules! queue {
+    ($queue:ty) => {
+        impl Queue for $queue {
+            #[inline(always)]
+            fn push_back(&mut self, value: u64) {
+                self.push_back(value);
+            }
+
+            #[inline(always)]
+            fn push_front(&mut self, value: u64) {
+                self.push_front(value);
+            }
+
+            #[inline(always)]
+            fn pop_front(&mut self) -> Option<u64> {
+                self.pop_front()
+            }
+
+            #[inline(always)]
+            fn get(&self, index: usize) -> u64 {
+                self[index]
+            }
+
+            #[inline(always)]
+            fn sum(&self) -> u64 {
+                self.iter().sum()
+            }
+        }
+    };
+}
+
+queue!(heirloom::VecDeque<u64>);
+queue!(std::collections::VecDeque<u64>);
 
 macro_rules! list {
     ($list:ty) => {
@@ -290,4 +371,6 @@ macro_rules! boxed {
 }
 
 boxed!(heirloom::Box<[u64; 8]>);
+boxed!(heirloom::arc::Arc<[u64; 8]>);
+boxed!(std::sync::Arc<[u64; 8]>);
 boxed!(Box<[u64; 8]>);

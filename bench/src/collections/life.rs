@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::kinds::{Boxed, Collection, Family, List, Map, Text};
+use super::kinds::{Boxed, Collection, Family, List, Map, Queue, Text};
 
 /// Elements of all lives of a sample together, at least.
 const LEAST_OPS: usize = 500_000;
@@ -19,6 +19,8 @@ const LEAST_OPS: usize = 500_000;
 const BATCH: usize = 1024;
 /// Bytes of a text: a session's key, say.
 const TEXT_BYTES: usize = 20;
+/// Bytes of a long one: a line.
+const LONG_BYTES: usize = 100;
 /// What a growing string gets at once.
 const PIECE: &str = "0123456789abcdef";
 
@@ -30,10 +32,15 @@ pub(super) fn sample<F: Family>(collection: Collection, n: usize) -> Vec<f64> {
         clock.nth = 0;
         match collection {
             Collection::MapU64 => map::<F::MapU64, Numbers>(n, life, &mut clock),
-            Collection::MapString => map::<F::MapString, Texts>(n, life, &mut clock),
+            Collection::MapString => map::<F::MapString, Texts<TEXT_BYTES>>(n, life, &mut clock),
+            Collection::TreeU64 => map::<F::TreeU64, Numbers>(n, life, &mut clock),
+            Collection::TreeString => map::<F::TreeString, Texts<TEXT_BYTES>>(n, life, &mut clock),
             Collection::Vec => list::<F::Vec>(n, &mut clock),
-            Collection::String => text::<F::String>(n, &mut clock),
+            Collection::Queue => queue::<F::Queue>(n, &mut clock),
+            Collection::String => text::<F::String, TEXT_BYTES>(n, &mut clock),
+            Collection::StringLong => text::<F::String, LONG_BYTES>(n, &mut clock),
             Collection::Box => boxed::<F::Box>(n, &mut clock),
+            Collection::Arc => boxed::<F::Arc>(n, &mut clock),
         }
     }
     let ops = (lives * n) as f64;
@@ -154,8 +161,50 @@ fn list<L: List>(n: usize, clock: &mut Clock) {
     clock.next();
 }
 
-fn text<T: Text>(n: usize, clock: &mut Clock) {
-    let (names, mut keys) = (Names::new(n, 0), Texts::default());
+fn queue<Q: Queue>(n: usize, clock: &mut Clock) {
+    let mut queue = Q::default();
+    // Half of them at each end, so that the ring goes around the end of its memory.
+    clock.time(|| {
+        for i in 0..n as u64 {
+            if i % 2 == 0 { queue.push_back(black_box(i)) } else { queue.push_front(black_box(i)) }
+        }
+    });
+    clock.next();
+
+    let sum = clock.time(|| black_box(&queue).sum());
+    assert_eq!(sum, (0..n as u64).sum::<u64>());
+    clock.next();
+
+    let names = Names::new(n, 0);
+    let mut scattered = 0;
+    for range in batches(n) {
+        let places: Vec<usize> = range.map(|i| names.scatter(i)).collect();
+        clock.time(|| places.iter().for_each(|&place| scattered += queue.get(place)));
+    }
+    clock.next();
+    assert_eq!(sum, scattered, "each value is read once, in any order");
+
+    // As a queue is used: one out, one in.
+    clock.time(|| {
+        for _ in 0..n {
+            let value = queue.pop_front().unwrap_or(0);
+            queue.push_back(black_box(value));
+        }
+    });
+    clock.next();
+
+    let mut popped = 0;
+    clock.time(|| {
+        while let Some(value) = queue.pop_front() {
+            popped += black_box(value);
+        }
+    });
+    clock.next();
+    assert_eq!(sum, popped, "each value is taken once");
+}
+
+fn text<T: Text, const BYTES: usize>(n: usize, clock: &mut Clock) {
+    let (names, mut keys) = (Names::new(n, 0), Texts::<BYTES>::default());
     let mut all: Vec<T> = Vec::with_capacity(n);
     for range in batches(n) {
         keys.make(range.clone().map(|i| names.rising(i)));
@@ -179,9 +228,7 @@ fn text<T: Text>(n: usize, clock: &mut Clock) {
     clock.next();
 
     let mut bytes = 0;
-    clock.time(|| {
-        all.iter().for_each(|text| bytes += usize::from(text.as_str().as_bytes()[TEXT_BYTES - 1] != 0))
-    });
+    clock.time(|| all.iter().for_each(|text| bytes += usize::from(text.as_str().as_bytes()[BYTES - 1] != 0)));
     assert_eq!(bytes, n);
     clock.next();
 
@@ -309,19 +356,19 @@ impl Keys for Numbers {
     }
 }
 
-/// Texts of [`TEXT_BYTES`] each, side by side.
+/// Texts of so many bytes each, side by side.
 #[derive(Default)]
-struct Texts(String);
+struct Texts<const BYTES: usize>(String);
 
-impl Keys for Texts {
+impl<const BYTES: usize> Keys for Texts<BYTES> {
     type Probe = str;
 
     fn make(&mut self, numbers: impl Iterator<Item = u64>) {
         self.0.clear();
         for number in numbers {
             self.0.push_str("key:");
-            for nth in (0..TEXT_BYTES - 4).rev() {
-                let digit = (number >> (4 * nth) & 15) as u32;
+            for nth in (0..BYTES - 4).rev() {
+                let digit = (number >> (4 * (nth % 16)) & 15) as u32;
                 self.0.push(char::from_digit(digit, 16).expect("below 16"));
             }
         }
@@ -329,7 +376,7 @@ impl Keys for Texts {
 
     #[inline(always)]
     fn at(&self, nth: usize) -> &str {
-        &self.0[nth * TEXT_BYTES..][..TEXT_BYTES]
+        &self.0[nth * BYTES..][..BYTES]
     }
 }
 
@@ -357,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_text_key_has_its_length_and_its_number() {
-        let mut keys = Texts::default();
+        let mut keys = Texts::<TEXT_BYTES>::default();
         keys.make([0x1234, u64::MAX].into_iter());
         assert_eq!(keys.at(0), "key:0000000000001234");
         assert_eq!(keys.at(1), "key:ffffffffffffffff");

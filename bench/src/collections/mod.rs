@@ -31,7 +31,7 @@ use worker::Worker;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Collections: map-u64, map-string, vec, string, box [default: all]
+    /// Collections: map-u64, map-string, tree-u64, tree-string, vec, queue, string, string-long, box, arc [default: all]
     #[arg(long, value_delimiter = ',')]
     collection: Vec<Collection>,
     /// Operations to print, by name, such as insert, push or drop [default: all]

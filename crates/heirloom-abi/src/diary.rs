@@ -182,7 +182,8 @@ impl<'a> Diary<'a> {
     /// The entry at `at`, and where the next one starts.
     fn entry(&self, at: usize) -> Result<(Entry<'a>, usize), DiaryError> {
         let end = ENTRIES_AT + self.used;
-        let cut = DiaryError::Length { what: "its last entry's end", value: at as u64, len: self.bytes.len() };
+        let cut =
+            DiaryError::Length { what: "its last entry's end", value: at as u64, len: self.bytes.len() };
         let head = self.bytes.get(at..end).and_then(|rest| rest.get(..ENTRY_BYTES)).ok_or(cut)?;
         let offset = le::get_u64(head, 0).ok_or(cut)?;
         let (len, kind) = (le::get_u32(head, 8).ok_or(cut)?, le::get_u32(head, 12).ok_or(cut)?);

@@ -263,9 +263,7 @@ impl<'a> Iterator for Notes<'a> {
             let at = self.at;
             let note = match self.step() {
                 Ok((Some(TYPE_FORMAT), desc)) => read_format(at, desc),
-                Ok((Some(TYPE_ROOT), desc)) => {
-                    read_named(at, desc).map(|(name, ty)| Note::Root { name, ty })
-                }
+                Ok((Some(TYPE_ROOT), desc)) => read_named(at, desc).map(|(name, ty)| Note::Root { name, ty }),
                 Ok((Some(TYPE_RULES), desc)) => {
                     read_named(at, desc).map(|(name, form)| Note::Rules { name, form })
                 }

@@ -33,8 +33,12 @@ pub(crate) enum Task {
     Serve(crate::server::ServeArgs),
     /// Have a running `heirloom serve` hand over, clients and all, to its next program
     Upgrade(crate::server::UpgradeArgs),
+    /// Draw a heap that is not our own, page by page, as SVG
+    Map(MapArgs),
     /// Set aside a heap that no program owns, so that the next program starts cold
     Clear(ClearArgs),
+    /// Ways to hand slab objects to the next kernel, side by side on one workload, in numbers and pictures
+    Lab(LabArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -98,6 +102,70 @@ pub(crate) struct VerifyArgs {
     /// Trace all that the roots reach, and report what is allocated and not reached, by cache and likely type
     #[arg(long)]
     pub(crate) leaks: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MapArgs {
+    /// A heap file, or pid:PID for the heap of a running or stopped program
+    pub(crate) target: heirloom::foreign::Target,
+
+    /// Where the picture goes; - for standard output
+    #[arg(long, short, value_name = "FILE.svg")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LabArgs {
+    /// Sizes and counts of the kernel's objects: a copy of /proc/slabinfo, or one of the two that come with the program, `build-machine` and
+    /// `kvm-host`
+    #[arg(long, value_name = "FILE", default_value = "build-machine")]
+    pub(crate) slabinfo: PathBuf,
+
+    /// How many objects there are, in the mix of the table
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub(crate) objects: u32,
+
+    /// Shares of them that are preserved, in percent
+    #[arg(long, value_name = "PERCENT,...", value_delimiter = ',', default_values_t = [1, 5, 20, 50],
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) share: Vec<u32>,
+
+    /// Handovers
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) generations: u32,
+
+    /// Only this design; may be given several times [default: all]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(
+        heirloom_lab::ALL_DESIGNS.map(|design| design.name())))]
+    pub(crate) design: Vec<String>,
+
+    /// Ordinary objects that are freed and allocated between two handovers, in percent of all objects
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) churn: u32,
+
+    /// The guard pool serves each N-th object; 0: none
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) guard_every: u32,
+
+    /// The guard pool serves the map's root once in N boots, under the design that has it from kzalloc
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) guard_root: u32,
+
+    /// Where the pseudo-random numbers start
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Print one JSON object for each handover and nothing else on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write plots and a picture of each design's memory, as SVG, to this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Show no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Args, Clone, Debug)]

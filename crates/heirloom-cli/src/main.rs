@@ -10,6 +10,7 @@
 mod args;
 mod demo;
 mod foreign;
+mod lab;
 mod output;
 mod quantity;
 mod server;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         Some(Task::Verify(args)) => foreign::verify(&args),
         Some(Task::Serve(args)) => server::serve(&args),
         Some(Task::Upgrade(args)) => server::upgrade(&args),
+        Some(Task::Map(args)) => foreign::map(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
+        Some(Task::Lab(args)) => lab::run(&args),
     }
 }

@@ -82,7 +82,7 @@ impl<'k, 'm> Kernel<'k, 'm> {
     pub fn alloc(&mut self, cache: CacheId) -> Result<u64, LabError> {
         self.nr_asked += 1;
         if self.guard_every != 0
-            && self.nr_asked % self.guard_every == 0
+            && self.nr_asked.is_multiple_of(self.guard_every)
             && let Some(phys) = self.sample(cache)
         {
             return Ok(phys);

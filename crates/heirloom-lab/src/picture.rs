@@ -7,6 +7,8 @@ use heirloom_mm::PAGE_BYTES;
 use crate::kernel::Kernel;
 use crate::survey::{RegionKind, Survey};
 
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
+
 /// One entry of a legend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageClass {
@@ -49,6 +51,17 @@ impl PageMap {
     pub fn count(&self, class: u8) -> usize {
         self.cells.iter().filter(|cell| cell.class == class).count()
     }
+
+    /// Blocks of 2 MiB, a huge page each, in which a page of one of these classes lies.
+    pub fn nr_huge_pages_with(&self, classes: &[u8]) -> usize {
+        let at = |index: usize| (self.start + index as u64 * self.cell_bytes) / HUGE_PAGE_BYTES;
+        let mut blocks: Vec<u64> = (0..self.cells.len())
+            .filter(|&index| classes.contains(&self.cells[index].class))
+            .map(at)
+            .collect();
+        blocks.dedup();
+        blocks.len()
+    }
 }
 
 /// Free, or the kernel's own.
@@ -67,6 +80,9 @@ pub const MIXED: u8 = 5;
 pub const STRANDED: u8 = 6;
 /// Records of what is preserved.
 pub const RECORDS: u8 = 7;
+
+/// Pages that stay where they are in every generation to come, as long as their objects live.
+pub const PINNED: [u8; 4] = [PRESERVED, MIXED, STRANDED, RECORDS];
 
 /// The classes of a kernel's pages.
 pub fn kernel_classes() -> Vec<PageClass> {

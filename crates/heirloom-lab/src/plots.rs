@@ -32,7 +32,7 @@ pub fn all(rows: &[Row], note: &str) -> Vec<Plot> {
             .map(|&share| Panel {
                 title: format!("{title}, {share} % of all objects preserved"),
                 x_label: "handover".to_owned(),
-                y_label: "KiB (logarithmic; zero lies on the axis)".to_owned(),
+                y_label: "KiB (logarithmic)".to_owned(),
                 y_scale: Scale::Log,
                 x_scale: Scale::Linear,
                 series: series(|name| {

@@ -51,7 +51,7 @@ impl<'h> Ram<'h> {
 
     fn word(&self, phys: u64, nr: usize) -> *mut u64 {
         let end = phys.saturating_add(nr as u64 * 8);
-        assert!(phys % 8 == 0 && self.is_inside(phys, end), "{phys:#x} is no memory");
+        assert!(phys.is_multiple_of(8) && self.is_inside(phys, end), "{phys:#x} is no memory");
         self.at(phys).cast()
     }
 

@@ -187,7 +187,7 @@ pub fn run(
 
 /// The machine's memory: two banks, which are two nodes. Pages are taken from the first while it has any; what needs a run that it does not
 /// have any more, such as the tables of the machine's own allocator after pages were preserved all over, is in the second.
-fn banks(workload: &Workload) -> [MemoryRange; 2] {
+pub(crate) fn banks(workload: &Workload) -> [MemoryRange; 2] {
     let middle = MEMORY_START + workload.memory_bytes();
     [(MEMORY_START..middle, 0), (middle..middle + SECOND_BANK_BYTES, 1)]
         .map(|(range, node)| MemoryRange { range, node })
@@ -221,7 +221,7 @@ fn boot<'h>(
 /// The guard pool serves every allocation that the machine itself is asked for; the lab asks it only now and then.
 ///
 /// The preserve pool may grow to twice what the workload keeps, as its table of blocks has a size that is chosen once.
-fn base_options(workload: &Workload, settings: &Settings) -> Options {
+pub(crate) fn base_options(workload: &Workload, settings: &Settings) -> Options {
     let nr_objects = if settings.guard_every == 0 && settings.root_once_in == 0 { 0 } else { 63 };
     let guard = GuardOptions { nr_objects, every: 1, interval_us: 0, quarantine: 8 };
     let preserve_blocks = 64 + (workload.preserved_bytes() / (32 << 10)) as u32;
@@ -240,9 +240,8 @@ pub fn time_cold_boot(workload: &Workload, settings: &Settings) -> Result<f64, L
         let power = hardware.power();
         let started = Instant::now();
         let options = Options { preserve_blocks: 0, ..base_options(workload, settings) };
-        let machine = Machine::boot(&hardware, &power.info(options))?;
+        let _machine = Machine::boot(&hardware, &power.info(options))?;
         times.push(started.elapsed().as_secs_f64() * 1e9);
-        drop(machine);
     }
     times.sort_by(f64::total_cmp);
     Ok(times[times.len() / 2])

@@ -41,4 +41,6 @@ pub use knobs::caller_step;
 #[cfg(feature = "knobs")]
 pub use knobs::{clear_hook, set_hook, set_window, set_wrong_order};
 #[cfg(not(loom))]
-pub use pool::{CacheId, Config, Contents, FormatError, Found, OutOfMemory, Pool, RestoreError, Scrub};
+pub use pool::{
+    CacheId, Config, Contents, FormatError, Found, OutOfMemory, Pool, Recovered, RestoreError, Scrub,
+};

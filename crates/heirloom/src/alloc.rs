@@ -88,6 +88,21 @@ pub unsafe fn reallocate(ptr: NonNull<u8>, old: Layout, new_size: usize) -> Resu
     unsafe { backend::reallocate(ptr, old, admit(new)?) }
 }
 
+/// Resizes a block to `new_size` bytes, which is not zero, if it can stay where it is; says whether it did.
+///
+/// For who must list a new block in its place before the old one is given back: after a kill between the two the place names a block that is there.
+///
+/// # Safety
+///
+/// - `ptr` came from this module and has not been given back.
+/// - `old` is the layout it was last allocated or reallocated with.
+/// - If it is to shrink, nobody uses the bytes beyond `new_size`.
+pub unsafe fn resize_in_place(ptr: NonNull<u8>, old: Layout, new_size: usize) -> bool {
+    let Ok(new) = Layout::from_size_align(new_size, old.align()) else { return false };
+    // SAFETY: the caller passes the block and its layout; the new size was checked by `Layout`.
+    unsafe { backend::resize_in_place(ptr, old, new) }
+}
+
 /// Returns how many bytes the block for `layout` would really hold, which is at least its size.
 #[inline]
 pub fn usable_size(layout: Layout) -> usize {

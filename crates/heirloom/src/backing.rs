@@ -220,10 +220,10 @@ impl Backing {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Asks the system for the length again: the owner may have grown the file since this process opened it.
+    /// Asks the system for the length again: another process may have made the file longer since this one opened it.
     pub(crate) fn look_at_len(&self) -> Result<(), BackingError> {
         let facts = sys::file_facts(self.fd()).map_err(step("examine"))?;
-        self.len.fetch_max(facts.len, Ordering::AcqRel);
+        self.len.fetch_max(facts.len.min(self.reserved), Ordering::AcqRel);
         Ok(())
     }
 
@@ -257,14 +257,6 @@ impl Backing {
         sys::set_len(self.fd(), len)?;
         self.len.store(len, Ordering::Release);
         Ok(())
-    }
-
-    /// Looks how long the file is, after another process may have made it longer.
-    pub(crate) fn learn_len(&self) {
-        let _one = self.header_writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(facts) = sys::file_facts(self.fd()) {
-            self.len.store(facts.len.min(self.reserved).max(self.len()), Ordering::Release);
-        }
     }
 
     /// Asks for huge pages from `offset` on, in this process: those that it faults in itself, and its view of all.

@@ -4,6 +4,9 @@
 //! cut short, gives an error and never a fault.
 
 pub mod trace;
+mod pieces;
+
+pub use pieces::{Piece, PieceKind};
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
@@ -259,8 +262,9 @@ impl Image {
             .iter()
             .map(|root| Start { name: root.name, form: root.ty, offset: root.object_offset })
             .collect();
+        let kept = (0..reader.nr_cpus()).map(|cpu| reader.diary(cpu)).collect::<Result<Vec<_>, _>>()?;
         let (base, exact) = (self.header.identity.base, Exact(&self.file));
-        let one = || trace::trace(&exact, &reader, base, self.file.len, &starts, &[]);
+        let one = || trace::trace(&exact, &reader, base, self.file.len, &starts, &kept);
         let mut traced = one()?;
         let is_used = !reader.is_frozen() && self.owner_lives();
         if is_used && traced.unreached().next().is_some() {

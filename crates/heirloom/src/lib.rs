@@ -23,6 +23,7 @@ mod heap;
 pub mod heritable;
 pub mod interner;
 pub mod note;
+pub mod places;
 pub mod rc;
 pub mod root;
 pub mod shared;
@@ -31,6 +32,7 @@ pub mod sync;
 mod sys;
 #[cfg(test)]
 mod testing;
+pub mod transact;
 pub mod vec;
 pub mod vec_deque;
 
@@ -42,17 +44,22 @@ pub use btree_set::BTreeSet;
 pub use byte_string::ByteString;
 #[cfg(feature = "points")]
 pub use channel::points;
-pub use channel::{Channel, HandOverError, IncomingError, Luggage, LuggageError, Step};
+pub use channel::{Channel, HandOverError, IncomingError, Listener, Luggage, LuggageError, Refusal, Step};
 pub use command::{Command, CommandError};
+pub use evolve::{CandidateReport, Migrate, RootReport, RootWay};
 pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
-pub use heap::{Broken, HandOver, Heap, HeapError, Inside, Options, Origin, Reclaimed, Scan, Scrub, Stats};
+pub use heap::{
+    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed, Recovery,
+    Remedy, RootLeft, Scan, Scrub, Stats,
+};
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};
 pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
+pub use transact::{TransactError, Tx};
 pub use vec::Vec;
 pub use vec_deque::VecDeque;
 

@@ -160,37 +160,36 @@ macro_rules! root {
     ($($(#[$attribute:meta])* $visibility:vis static $root:ident: $ty:ty = $name:expr;)*) => { $(
         $(#[$attribute])*
         $visibility static $root: $crate::root::Root<$ty> = {
-            // Names that no root and no type of the caller has: items here are seen by what the caller wrote.
-            const __HEIRLOOM_DESC: &$crate::heritable::TypeDesc = <$ty as $crate::heritable::Heritable>::TYPE;
-            const __HEIRLOOM_FORM_BYTES: usize = $crate::root::expansion::flat_len(__HEIRLOOM_DESC);
-            const __HEIRLOOM_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, __HEIRLOOM_FORM_BYTES);
+            const HEIRLOOM_DESC: &$crate::heritable::TypeDesc = <$ty as $crate::heritable::Heritable>::TYPE;
+            const HEIRLOOM_FORM_BYTES: usize = $crate::root::expansion::flat_len(HEIRLOOM_DESC);
+            const HEIRLOOM_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, HEIRLOOM_FORM_BYTES);
             #[used]
             #[unsafe(link_section = ".note.heirloom")]
-            static __HEIRLOOM_NOTE: $crate::root::expansion::NoteBytes<__HEIRLOOM_NOTE_BYTES> = $crate::root::expansion::root_note(
+            static HEIRLOOM_NOTE: $crate::root::expansion::NoteBytes<HEIRLOOM_NOTE_BYTES> = $crate::root::expansion::root_note(
                 $name,
-                &$crate::root::expansion::flatten::<__HEIRLOOM_FORM_BYTES>(__HEIRLOOM_DESC),
+                &$crate::root::expansion::flatten::<HEIRLOOM_FORM_BYTES>(HEIRLOOM_DESC),
             );
-            const __HEIRLOOM_RULES_BYTES: usize = $crate::root::expansion::rules_len(__HEIRLOOM_DESC);
-            const __HEIRLOOM_RULES_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, __HEIRLOOM_RULES_BYTES);
+            const HEIRLOOM_RULES_BYTES: usize = $crate::root::expansion::rules_len(HEIRLOOM_DESC);
+            const HEIRLOOM_RULES_NOTE_BYTES: usize = $crate::root::expansion::root_note_len($name, HEIRLOOM_RULES_BYTES);
             #[used]
             #[unsafe(link_section = ".note.heirloom")]
-            static __HEIRLOOM_RULES: $crate::root::expansion::NoteBytes<__HEIRLOOM_RULES_NOTE_BYTES> =
+            static HEIRLOOM_RULES: $crate::root::expansion::NoteBytes<HEIRLOOM_RULES_NOTE_BYTES> =
                 $crate::root::expansion::rules_note(
                     $name,
-                    &$crate::root::expansion::rules_form::<__HEIRLOOM_RULES_BYTES>(__HEIRLOOM_DESC),
+                    &$crate::root::expansion::rules_form::<HEIRLOOM_RULES_BYTES>(HEIRLOOM_DESC),
                 );
-            static __HEIRLOOM_HOOKS: [::core::option::Option<$crate::root::expansion::Hook>;
-                $crate::root::expansion::nr_hooks(__HEIRLOOM_DESC)] = $crate::root::expansion::hooks(__HEIRLOOM_DESC);
+            static HEIRLOOM_HOOKS: [::core::option::Option<$crate::root::expansion::Hook>;
+                $crate::root::expansion::nr_hooks(HEIRLOOM_DESC)] = $crate::root::expansion::hooks(HEIRLOOM_DESC);
             // The loader calls what stands here before `main`: so a root is known though nobody has used it yet.
             #[used]
             #[unsafe(link_section = ".init_array")]
-            static __HEIRLOOM_REGISTER: extern "C" fn() = {
-                extern "C" fn register() {
+            static HEIRLOOM_REGISTER: extern "C" fn() = {
+                extern "C" fn heirloom_register() {
                     $crate::root::expansion::register($root.declared());
                 }
-                register
+                heirloom_register
             };
-            $crate::root::Root::new($name, __HEIRLOOM_NOTE.as_bytes(), __HEIRLOOM_RULES.as_bytes(), &__HEIRLOOM_HOOKS)
+            $crate::root::Root::new($name, HEIRLOOM_NOTE.as_bytes(), HEIRLOOM_RULES.as_bytes(), &HEIRLOOM_HOOKS)
         };
     )* };
 }

@@ -69,7 +69,9 @@ fn what_may_not_live_in_a_heap_does_not_compile() {
     let version = Command::new(rustc).arg("--version").output().expect("rustc says its version").stdout;
     let version = String::from_utf8_lossy(&version);
     if !version.starts_with(COMPILER) {
-        return eprintln!("skipped: the messages are those of {COMPILER}x (rustup toolchain install 1.95), this is {version}");
+        return eprintln!(
+            "skipped: the messages are those of {COMPILER}x (rustup toolchain install 1.95), this is {version}"
+        );
     }
     trybuild::TestCases::new().compile_fail(format!("{FOLDER}/*.rs"));
 }

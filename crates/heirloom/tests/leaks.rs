@@ -5,10 +5,14 @@ mod common;
 use std::mem;
 
 use common::{Scratch, turn};
+use heirloom::arc::{Arc, Weak};
 use heirloom::foreign::trace::Leaks;
 use heirloom::foreign::{Image, Target};
-use heirloom::sync::{Mutex, RwLock};
-use heirloom::{Box, ByteString, HashMap, HashSet, Heap, Heritable, Maybe, Options, String, Vec, VecDeque};
+use heirloom::sync::{Mutex, OnceLock, RwLock};
+use heirloom::{
+    BTreeMap, BTreeSet, Box, ByteString, HashMap, HashSet, Heap, Heritable, Maybe, Options, String, Vec,
+    VecDeque,
+};
 
 #[derive(Heritable)]
 #[repr(C)]
@@ -49,14 +53,24 @@ struct Everything {
     events: VecDeque<Event>,
     words: HashSet<ByteString>,
     last: Maybe<Box<Event>>,
+    once: [OnceLock<String>; 2],
+    ordered: BTreeMap<String, Box<u64>>,
+    numbers: BTreeSet<u64>,
+    weak: Vec<Weak<String>>,
+    shared: Vec<Arc<String>>,
 }
 
 #[derive(Heritable)]
 #[repr(u8)]
+#[expect(dead_code, reason = "what is in it is looked at from outside alone")]
 enum Event {
     Start = 1,
     Said(String),
-    Joined { #[heritable(recursive)] events: Vec<Event>, at: u64 } = 9,
+    Joined {
+        #[heritable(recursive)]
+        events: Vec<Event>,
+        at: u64,
+    } = 9,
 }
 
 heirloom::root! {
@@ -109,6 +123,18 @@ fn fill(heap: &Heap) {
             all.events.pop_front();
         }
         all.words.insert(format!("{TEXT_OF} {nr}").as_bytes().into());
+    }
+    all.once[1].get_or_init(|| TEXT_OF.into());
+    for nr in 0..2000_u64 {
+        all.ordered.insert(format!("{TEXT_OF} {nr}").as_str().into(), Box::new(nr));
+        all.numbers.insert(nr * 7919 % 2003);
+        let shared = Arc::new(String::from(TEXT_OF));
+        // The weak ones are seen first; every third has an owner.
+        all.weak.push(Arc::downgrade(&shared));
+        if nr % 3 == 0 {
+            all.shared.push(shared.clone());
+            all.shared.push(shared);
+        }
     }
     all.last = Maybe::Some(Box::new(Event::Said(TEXT_OF.into())));
     for len in 0..50 {

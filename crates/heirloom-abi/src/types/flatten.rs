@@ -37,6 +37,18 @@ pub const fn flatten<const N: usize>(ty: &TypeDesc) -> [u8; N] {
     bytes
 }
 
+/// As [`flatten`], for a type that is known only when the program runs.
+///
+/// # Panics
+///
+/// As [`flatten`].
+pub fn flatten_into(ty: &TypeDesc, bytes: &mut [u8]) {
+    let len = bytes.len();
+    let mut out = Out { bytes, counts: false, ..Out::counting() };
+    out.form(ty);
+    assert!(out.at == len, "flatten_into: the length is not flat_len of the type");
+}
+
 /// Counts the bytes of the form of `ty` with its rules.
 ///
 /// # Panics

@@ -45,7 +45,7 @@ mod rules;
 mod tests;
 
 pub use difference::{Change, Difference, Part, Path, Step, first_change, first_difference};
-pub use flatten::{fingerprint, flat_len, flatten, hooks, nr_hooks, rules_form, rules_len};
+pub use flatten::{fingerprint, flat_len, flatten, flatten_into, hooks, nr_hooks, rules_form, rules_len};
 pub use reader::{
     CaseView, Cases, Children, FieldView, Fields, Names, Shape, TypeView, TypesError, VariantView, Variants,
 };

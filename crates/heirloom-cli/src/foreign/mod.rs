@@ -1,9 +1,10 @@
-//! `heirloom inspect`, `verify` and `clear`: heaps that are not our own, looked at from outside.
+//! `heirloom inspect`, `verify`, `map` and `clear`: heaps that are not our own, looked at from outside.
 //!
 //! Reading is the library's: everything is copied out before it is judged. Here it is only shown, and asked about.
 
 mod clear;
 mod inspect;
+mod map;
 mod verify;
 
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use heirloom::foreign::{ForeignError, Image};
 
-use crate::args::{ClearArgs, TargetArgs, VerifyArgs};
+use crate::args::{ClearArgs, MapArgs, TargetArgs, VerifyArgs};
 use crate::output::print_line;
 use crate::{EXIT_BROKEN, EXIT_USAGE};
 
@@ -24,6 +25,12 @@ pub(crate) fn inspect(args: &TargetArgs) -> ExitCode {
 pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let run = open(&args.target).and_then(|image| verify::run(args, &image));
     run.unwrap_or_else(|error| refuse(&args.target, &error))
+}
+
+/// Runs `heirloom map`.
+pub(crate) fn map(args: &MapArgs) -> ExitCode {
+    let target = TargetArgs { target: args.target.clone(), json: false };
+    open(&target).and_then(|image| map::run(args, &image)).unwrap_or_else(|error| refuse(&target, &error))
 }
 
 /// Runs `heirloom clear`.
@@ -51,7 +58,7 @@ fn refuse(args: &TargetArgs, error: &ForeignError) -> ExitCode {
 }
 
 /// Builds a table; columns whose name begins with `>` stand to the right.
-fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let is_right = header.map(|name| name.starts_with('>'));
     let cell = |(text, is_right): (String, bool)| {
         Cell::new(text).set_alignment(if is_right { CellAlignment::Right } else { CellAlignment::Left })

@@ -164,3 +164,42 @@ fn what_is_no_target_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_heap_is_drawn_page_by_page_and_not_changed() {
+    let _one = one_heap();
+    let folder = Folder::on_tmpfs("map");
+    let path = closed_heap(&folder);
+    let before = fs::read(&path).expect("the heap is there");
+    let svg_path = folder.path().join("heap.svg");
+
+    let run = heirloom(["map", text(&path), "-o", text(&svg_path)]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(run.stdout.contains("2 objects"), "{run:?}");
+    let svg = fs::read_to_string(&svg_path).expect("it was drawn");
+    assert!(svg.contains("heap `numbers`") && svg.ends_with("</svg>\n"));
+    // One of them is a large one: 10,000 numbers with room for more.
+    assert!(svg.contains("large object: ") && !svg.contains("large object: 0 KiB"), "{svg}");
+    assert!(svg.contains("broken: 0 KiB"));
+    assert_eq!(fs::read(&path).expect("the heap is there"), before);
+
+    let printed = heirloom(["map", text(&path), "-o", "-"]);
+    assert_eq!((printed.status, printed.stdout), (Some(0), svg));
+
+    let none = heirloom(["map", text(&svg_path), "-o", "-"]);
+    assert_eq!(none.status, Some(1), "{none:?}");
+    let nowhere = heirloom(["map", text(&path), "-o", "/nowhere/heap.svg"]);
+    assert_eq!(nowhere.status, Some(2), "{nowhere:?}");
+}
+
+#[test]
+fn the_heap_of_a_running_program_is_drawn() {
+    let _one = one_heap();
+    let folder = Folder::on_tmpfs("map-pid");
+    let path = folder.path().join("numbers.heap");
+    let heap = open_heap(&path);
+    let run = heirloom(["map", &format!("pid:{}", std::process::id()), "-o", "-"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(run.stdout.contains("running, generation 1"), "{run:?}");
+    drop(heap);
+}

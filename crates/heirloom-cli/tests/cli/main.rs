@@ -2,4 +2,5 @@
 
 mod demo;
 mod foreign;
+mod lab;
 mod support;

@@ -20,7 +20,7 @@ impl Design for KzallocMetadata {
     }
 
     fn title(&self) -> &'static str {
-        "the bug: metadata by kzalloc"
+        "the bug: kzalloc metadata"
     }
 
     fn options(&self, base: Options, is_root_sampled: bool) -> Options {

@@ -115,3 +115,6 @@ pub const ALL_DESIGNS: [&dyn Design; 8] = [
     &flag_pool::FlagPool,
     &kzalloc_metadata::KzallocMetadata,
 ];
+
+#[cfg(test)]
+mod tests;

@@ -39,11 +39,7 @@ impl Design for OrderBitmap {
     }
 
     fn title(&self) -> &'static str {
-        if self.is_scrubbed {
-            "mixed pages, order and bitmap, scrubbed"
-        } else {
-            "mixed pages, order and bitmap"
-        }
+        if self.is_scrubbed { "mixed, bitmap, scrubbed" } else { "mixed, order and bitmap" }
     }
 
     fn wake(

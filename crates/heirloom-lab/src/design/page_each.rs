@@ -26,7 +26,7 @@ impl Design for PageEach {
     }
 
     fn title(&self) -> &'static str {
-        "a page for each object"
+        "page each"
     }
 
     fn wake(

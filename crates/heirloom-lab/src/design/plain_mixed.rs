@@ -26,7 +26,7 @@ impl Design for PlainMixed {
     }
 
     fn title(&self) -> &'static str {
-        "mixed pages, plain"
+        "mixed, plain"
     }
 
     fn wake(

@@ -28,7 +28,7 @@ impl Design for SpecialCache {
     }
 
     fn title(&self) -> &'static str {
-        if self.is_merged { "special cache, merged" } else { "special cache, merging refused" }
+        if self.is_merged { "special cache, merged" } else { "special cache, not merged" }
     }
 
     fn wake(

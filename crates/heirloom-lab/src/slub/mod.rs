@@ -210,6 +210,10 @@ impl Slub {
         if order != layout.order || used.len() != (layout.slots as usize).div_ceil(64) {
             return Err(LabError::Record("a slab that is not laid out as its cache's"));
         }
+        let beyond = layout.slots % 64;
+        if beyond != 0 && used.last().is_some_and(|word| word >> beyond != 0) {
+            return Err(LabError::Record("a bitmap with more bits than its slab has slots"));
+        }
         let is_used = |slot: u32| used[slot as usize / 64] >> (slot % 64) & 1 == 1;
         let free: Vec<u16> =
             (0..layout.slots).rev().filter(|&slot| !is_used(slot)).map(|slot| slot as u16).collect();

@@ -40,7 +40,7 @@ pub fn page_map(map: &PageMap) -> String {
         let empty = rows[at..].iter().take_while(|row| row.iter().all(|cell| cell.class == 0)).count();
         let row_bytes = map.cell_bytes * COLUMNS as u64;
         if empty >= FOLD {
-            let label = format!("~ {} of {} ~", bytes(empty as u64 * row_bytes), class_name(map, 0));
+            let label = format!("~ {}: {} ~", bytes(empty as u64 * row_bytes), class_name(map, 0));
             let middle = (LEFT + COLUMNS * SIDE / 2) as f64;
             let style = "text-anchor=\"middle\" fill=\"#888888\" font-style=\"italic\"";
             body += &text(middle, (y + FOLDED * SIDE) as f64 - 3.0, style, &label);

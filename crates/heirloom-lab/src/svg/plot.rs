@@ -17,7 +17,7 @@ const BOTTOM: f64 = 46.0;
 pub enum Scale {
     /// In proportion.
     Linear,
-    /// By their logarithm; what is below the smallest power of ten shown, zero too, lies on the axis.
+    /// By their logarithm; zero lies on the axis, a power of ten below all others.
     Log,
 }
 
@@ -139,6 +139,8 @@ struct Axis {
     high: f64,
     from: f64,
     to: f64,
+    /// The low end stands for zero.
+    has_zero: bool,
 }
 
 impl Axis {
@@ -148,14 +150,15 @@ impl Axis {
         match scale {
             Scale::Linear => {
                 let step = step_of(high);
-                Self { scale, low: 0.0, high: (high / step).ceil().max(1.0) * step, from, to }
+                Self { scale, low: 0.0, high: (high / step).ceil().max(1.0) * step, from, to, has_zero: true }
             }
             Scale::Log => {
                 let low = finite.iter().copied().filter(|&value| value > 0.0).fold(f64::INFINITY, f64::min);
                 let (low, high) = if low.is_finite() { (low, high) } else { (1.0, 10.0) };
-                let low = 10_f64.powf(low.log10().floor());
+                let has_zero = finite.iter().any(|&value| value <= 0.0);
+                let low = 10_f64.powf(low.log10().floor() - if has_zero { 1.0 } else { 0.0 });
                 let high = 10_f64.powf(high.log10().ceil()).max(low * 10.0);
-                Self { scale, low, high, from, to }
+                Self { scale, low, high, from, to, has_zero }
             }
         }
     }
@@ -186,6 +189,7 @@ impl Axis {
     fn label(&self, value: f64) -> String {
         match value {
             0.0 => "0".to_owned(),
+            value if self.scale == Scale::Log && self.has_zero && value <= self.low => "0".to_owned(),
             value if value >= 1e6 => format!("{} M", value / 1e6),
             value if value >= 1e4 => format!("{} k", value / 1e3),
             value => format!("{value}"),

@@ -16,7 +16,7 @@ fn a_map_shows_each_run_and_folds_what_is_free() {
     };
     let svg = page_map(&map);
     assert!(svg.contains("a &amp; b") && svg.ends_with("</svg>\n"));
-    assert!(svg.contains("38.0 MiB of free"), "38 rows of a MiB are one line");
+    assert!(svg.contains("~ 38.0 MiB: free"), "38 rows of a MiB are one line");
     assert!(svg.contains("M84 134h4v4h-4z"), "the first cell");
     assert_eq!(svg.matches("<svg").count(), 1);
 }
@@ -38,6 +38,7 @@ fn zero_lies_on_the_axis_of_a_logarithmic_plot() {
         series: vec![series(points)],
     };
     let svg = panels("t", "n", &[panel(&[(0.0, 0.0), (1.0, 10.0), (2.0, 1000.0)])]);
+    assert!(svg.contains(">0</text>") && svg.contains(">10</text>") && svg.contains(">1000</text>"));
     // Panel below one row of legend: its lines go from 82 + 34 down to 82 + 300 - 46.
     assert!(svg.contains("M78.0 336.0L"), "{svg}");
     assert!(svg.contains(" 116.0\" fill=\"none\""), "the largest is at the top");

@@ -27,6 +27,7 @@ mod slabs;
 pub use format::{Config, FormatError, Scrub};
 pub use large::Contents;
 pub use lookup::Found;
+pub use recover::Recovered;
 pub use restore::RestoreError;
 
 use core::ptr::NonNull;

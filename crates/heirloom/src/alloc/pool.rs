@@ -226,20 +226,8 @@ unsafe fn reallocate_at(
     let Some(offset) = seat.offset_of(block) else {
         return Err(AllocError { size_bytes: new.size() });
     };
-    let pool = seat.hall.pool();
-    let (from, to) = (pool.cache_for(old.size(), old.align()), pool.cache_for(new.size(), new.align()));
-    let stays = match (from, to) {
-        (Some(from), Some(to)) => from == to,
-        // SAFETY: the caller's block, of which a shrinking caller uses no more than the new size.
-        (None, None) => unsafe { pool.resize_large(offset, new.size() as u64, Contents::Any) },
-        _ => false,
-    };
-    if stays {
-        if from.is_some() && new.size() < old.size() {
-            // Bytes beyond a block's size are zero: those that go are zeroed while we still know them.
-            // SAFETY: they are within the block.
-            unsafe { block.as_ptr().add(new.size()).write_bytes(0, old.size() - new.size()) };
-        }
+    // SAFETY: the caller's block.
+    if unsafe { stays_at(seat, block, offset, old, new) } {
         return Ok(block);
     }
     let moved = allocate(new)?;
@@ -249,4 +237,42 @@ unsafe fn reallocate_at(
         deallocate(block, old);
     }
     Ok(moved)
+}
+
+/// # Safety
+///
+/// As [`super::resize_in_place`].
+pub(super) unsafe fn resize_in_place(block: NonNull<u8>, old: Layout, new: Layout) -> bool {
+    let resize = |seat: &Seat| match seat.offset_of(block) {
+        // SAFETY: passed on.
+        Some(offset) => unsafe { stays_at(seat, block, offset, old, new) },
+        None => false,
+    };
+    // SAFETY: the reference goes no further.
+    match unsafe { door::seat() } {
+        Some(seat) => resize(seat),
+        None => door::with_seat_for_now(resize).unwrap_or(false),
+    }
+}
+
+/// Resizes the block at `offset` if it can stay.
+///
+/// # Safety
+///
+/// As [`super::resize_in_place`].
+unsafe fn stays_at(seat: &Seat, block: NonNull<u8>, offset: u64, old: Layout, new: Layout) -> bool {
+    let pool = seat.hall.pool();
+    let (from, to) = (pool.cache_for(old.size(), old.align()), pool.cache_for(new.size(), new.align()));
+    let stays = match (from, to) {
+        (Some(from), Some(to)) => from == to,
+        // SAFETY: the caller's block, of which a shrinking caller uses no more than the new size.
+        (None, None) => unsafe { pool.resize_large(offset, new.size() as u64, Contents::Any) },
+        _ => false,
+    };
+    if stays && from.is_some() && new.size() < old.size() {
+        // Bytes beyond a block's size are zero: those that go are zeroed while we still know them.
+        // SAFETY: they are within the block.
+        unsafe { block.as_ptr().add(new.size()).write_bytes(0, old.size() - new.size()) };
+    }
+    stays
 }

@@ -81,9 +81,11 @@ impl<T> Box<T> {
     /// Takes the value out and gives its block back.
     #[inline]
     pub fn into_inner(this: Self) -> T {
-        let place = NonNull::from(Self::leak(this));
+        // Not through a reference, which would be good for the value alone and not for its block.
+        let place = Self::into_raw(this);
         // SAFETY: the value is live and, as the box is gone, ours; it is read once and its block given back as it came.
         unsafe {
+            let place = NonNull::new_unchecked(place);
             let value = place.read();
             give_back(place);
             value

@@ -166,11 +166,7 @@ impl ByteString {
     /// [`AllocError`] if the heap is full; the string is then unchanged.
     #[inline]
     pub fn try_push(&mut self, byte: u8) -> Result<(), AllocError> {
-        if !self.repr.push_within(byte) {
-            self.repr.grow(1)?;
-            self.repr.push_within(byte);
-        }
-        Ok(())
+        if self.repr.push_within(byte) { Ok(()) } else { self.grow_and_append(&[byte]) }
     }
 
     /// Appends bytes.
@@ -190,10 +186,14 @@ impl ByteString {
     /// [`AllocError`] if the heap is full; the string is then unchanged.
     #[inline]
     pub fn try_extend_from_slice(&mut self, bytes: &[u8]) -> Result<(), AllocError> {
-        if !self.repr.append_within(bytes) {
-            self.repr.grow(bytes.len())?;
-            self.repr.append_within(bytes);
-        }
+        if self.repr.append_within(bytes) { Ok(()) } else { self.grow_and_append(bytes) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow_and_append(&mut self, bytes: &[u8]) -> Result<(), AllocError> {
+        self.repr.grow(bytes.len())?;
+        self.repr.append_within(bytes);
         Ok(())
     }
 

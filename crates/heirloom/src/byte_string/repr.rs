@@ -12,6 +12,7 @@ use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
 use super::INLINE_BYTES;
 use crate::alloc::AllocError;
 use crate::vec::Vec;
+use crate::vec::buffer::Buffer;
 
 /// In the capacity: the contents lie in a block. The last of the 24 bytes is the top one of this word.
 pub(super) const IN_BLOCK: u64 = 1 << 63;
@@ -103,30 +104,51 @@ impl Repr {
     pub(super) const fn as_slice(&self) -> &[u8] {
         // SAFETY: the flag says which form it is; so many bytes are live there, for as long as `self` is borrowed.
         unsafe {
-            let start =
-                if self.is_inline() { (&raw const self.inline.bytes).cast() } else { self.block.start };
-            std::slice::from_raw_parts(start, self.len())
+            let (start, len) = if self.is_inline() {
+                ((&raw const self.inline.bytes).cast(), self.inline.len as usize)
+            } else {
+                (self.block.start.cast_const(), self.block.len as usize)
+            };
+            std::slice::from_raw_parts(start, len)
         }
     }
 
     #[inline(always)]
     pub(super) const fn as_mut_slice(&mut self) -> &mut [u8] {
-        let len = self.len();
         // SAFETY: as for `as_slice`, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.start(), len) }
+        unsafe {
+            let (start, len) = if self.is_inline() {
+                ((&raw mut self.inline.bytes).cast(), self.inline.len as usize)
+            } else {
+                (self.block.start, self.block.len as usize)
+            };
+            std::slice::from_raw_parts_mut(start, len)
+        }
     }
 
     /// Appends bytes if there is room for them; says whether there was.
+    ///
+    /// Each form has a way of its own, with one look at the flag: a string that grows is in a block most of the time.
     #[inline(always)]
     pub(super) fn append_within(&mut self, more: &[u8]) -> bool {
-        let len = self.len();
-        if more.len() > self.capacity() - len {
-            return false;
-        }
-        // SAFETY: there is room behind the contents, which a slice from elsewhere does not overlap.
+        // SAFETY: the flag says which form it is; there is room behind the contents, which a slice from elsewhere does not overlap.
         unsafe {
-            ptr::copy_nonoverlapping(more.as_ptr(), self.start().add(len), more.len());
-            self.set_len(len + more.len());
+            if self.is_inline() {
+                let len = self.inline.len as usize;
+                if more.len() > INLINE_BYTES - len {
+                    return false;
+                }
+                let start: *mut u8 = (&raw mut self.inline.bytes).cast();
+                ptr::copy_nonoverlapping(more.as_ptr(), start.add(len), more.len());
+                self.inline.len = (len + more.len()) as u8;
+            } else {
+                let Block { start, len, capacity } = self.block;
+                if more.len() as u64 > (capacity & !IN_BLOCK) - len {
+                    return false;
+                }
+                ptr::copy_nonoverlapping(more.as_ptr(), start.add(len as usize), more.len());
+                self.block.len = len + more.len() as u64;
+            }
         }
         true
     }
@@ -134,14 +156,23 @@ impl Repr {
     /// Appends a byte if there is room for it; says whether there was.
     #[inline(always)]
     pub(super) fn push_within(&mut self, byte: u8) -> bool {
-        let len = self.len();
-        if len == self.capacity() {
-            return false;
-        }
-        // SAFETY: there is room for one more.
+        // SAFETY: the flag says which form it is, and there is room for one more.
         unsafe {
-            self.start().add(len).write(byte);
-            self.set_len(len + 1);
+            if self.is_inline() {
+                let len = self.inline.len as usize;
+                if len == INLINE_BYTES {
+                    return false;
+                }
+                self.inline.bytes[len] = byte;
+                self.inline.len = len as u8 + 1;
+            } else {
+                let Block { start, len, capacity } = self.block;
+                if len | IN_BLOCK == capacity {
+                    return false;
+                }
+                start.add(len as usize).write(byte);
+                self.block.len = len + 1;
+            }
         }
         true
     }
@@ -173,20 +204,28 @@ impl Repr {
     #[cold]
     #[inline(never)]
     pub(super) fn grow(&mut self, additional: usize) -> Result<(), AllocError> {
-        if !self.is_inline() {
-            return self.with_vec(|vec| vec.try_reserve(additional));
-        }
         let needed = self.len().checked_add(additional).ok_or(AllocError::TOO_LARGE)?;
-        // What outgrows these bytes is likely to grow on.
-        let mut vec = Vec::try_with_capacity(needed.max(2 * INLINE_BYTES))
-            .or_else(|_| Vec::try_with_capacity(needed))?;
+        if !self.is_inline() && self.resize_in_place(|buffer, len| buffer.grow_in_place(len, additional)) {
+            return Ok(());
+        }
+        // What outgrows its room is likely to grow on.
+        self.move_to(needed.max(2 * self.capacity())).or_else(|_| self.move_to(needed))
+    }
+
+    /// Moves the contents to a new block for at least `capacity` bytes, which is more than fit inline.
+    fn move_to(&mut self, capacity: usize) -> Result<(), AllocError> {
+        let mut vec = Vec::try_with_capacity(capacity)?;
         vec.try_extend_from_copy(self.as_slice())?;
         // SAFETY: the block form is made of a vector that has a block.
-        let block = unsafe { Self::block(vec).block };
-        self.block.start = block.start;
-        self.block.len = block.len;
+        let new = unsafe { Self::block(vec).block };
+        // SAFETY: if it is one, the vector is dropped once the words have forgotten it.
+        let old = (!self.is_inline()).then(|| unsafe { self.vec() });
+        self.block.start = new.start;
+        self.block.len = new.len;
         compiler_fence(SeqCst);
-        self.block.capacity = block.capacity;
+        self.block.capacity = new.capacity;
+        compiler_fence(SeqCst);
+        old.map(ManuallyDrop::into_inner);
         Ok(())
     }
 
@@ -196,7 +235,11 @@ impl Repr {
             return;
         }
         if self.len() > INLINE_BYTES {
-            return self.with_vec(Vec::shrink_to_fit);
+            let len = self.len();
+            if !self.resize_in_place(|buffer, len| buffer.shrink_in_place(len)) {
+                let _kept_on_error = self.move_to(len);
+            }
+            return;
         }
         let contents = Self::inline(self.as_slice());
         // SAFETY: this is the block form; the vector is dropped once the words have forgotten it.
@@ -229,19 +272,15 @@ impl Repr {
         }
     }
 
-    #[inline(always)]
-    const fn start(&mut self) -> *mut u8 {
-        // SAFETY: the flag says which form it is.
-        unsafe { if self.is_inline() { (&raw mut self.inline.bytes).cast() } else { self.block.start } }
-    }
-
-    /// Lets `job`, which does not panic, change the vector behind the contents, which lie in a block.
-    fn with_vec<R>(&mut self, job: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        // SAFETY: this is the block form, and the words are made anew of what becomes of the vector.
-        let mut vec = unsafe { self.vec() };
-        let outcome = job(&mut vec);
-        *self = Self::block(ManuallyDrop::into_inner(vec));
-        outcome
+    /// Lets `job` resize the block, which is there, without a move; says whether it did.
+    fn resize_in_place(&mut self, job: impl FnOnce(&mut Buffer<u8>, usize) -> bool) -> bool {
+        // SAFETY: the parts are those of our block, of which nothing but the capacity changes; the buffer is not dropped.
+        unsafe {
+            let mut buffer = ManuallyDrop::new(Buffer::from_parts(self.block.start, self.capacity()));
+            let stays = job(&mut buffer, self.len());
+            self.block.capacity = buffer.capacity() as u64 | IN_BLOCK;
+            stays
+        }
     }
 
     /// Returns the vector whose parts these are.

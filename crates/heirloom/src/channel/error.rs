@@ -52,6 +52,15 @@ pub enum HandOverError {
         /// How many it may have.
         limit: u64,
     },
+    /// Nobody who fits has asked for the heap.
+    #[error("nobody has asked for the heap for {waited:?}")]
+    NobodyAsked {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// [`crate::Listener::stop`] was called.
+    #[error("the listener was stopped")]
+    Stopped,
     /// The channel does not start a program.
     #[error("a heap does not go to a command through {channel}: {instead}")]
     Channel {
@@ -171,6 +180,18 @@ pub enum IncomingError {
     Luggage {
         /// What is wrong.
         what: &'static str,
+    },
+    /// The heap's owner does not give it to this program.
+    #[error("the heap's owner refused: {reason}")]
+    Refused {
+        /// Its reason.
+        reason: String,
+    },
+    /// The heap is offered by somebody else's program.
+    #[error("user {uid} offers a heap there, and is neither this program's user nor trusted by its options")]
+    OtherUser {
+        /// Its user id.
+        uid: u32,
     },
     /// The predecessor has called the hand-over off, and keeps the heap.
     #[error("the predecessor called the hand-over off: leave the heap alone and end")]

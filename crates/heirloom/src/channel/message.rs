@@ -3,7 +3,7 @@
 //! ```text
 //!  0  magic        4   "HLHO"
 //!  4  version      2   of this protocol
-//!  6  kind         2   1 ready, 2 frozen, 3 acknowledge, 4 refuse, 5 luggage, 6 taken, 7 ask, 8 offer
+//!  6  kind         2   1 ready, 2 frozen, 3 acknowledge, 4 refuse, 5 luggage, 6 taken, 7 ask, 8 offer, 9 let go, 10 set aside
 //!  8  length       4   of the whole message
 //! 12  zero         4
 //! 16  heap id     16
@@ -44,6 +44,10 @@ pub(super) enum Message {
     Ask(String),
     /// The heap's descriptor, for a successor that asked.
     Offer,
+    /// To a keeper: the heap was closed in order.
+    LetGo,
+    /// To a keeper: the heap is not to be found under its name any more.
+    SetAside,
 }
 
 /// What came out of a connection.
@@ -162,6 +166,8 @@ impl Message {
             Self::Taken(_) => 6,
             Self::Ask(_) => 7,
             Self::Offer => 8,
+            Self::LetGo => 9,
+            Self::SetAside => 10,
         }
     }
 
@@ -176,7 +182,7 @@ impl Message {
                 }
             }
             Self::Taken(nr) => bytes.extend_from_slice(&nr.to_le_bytes()),
-            Self::Ready | Self::Frozen | Self::Acknowledge | Self::Offer => {}
+            Self::Ready | Self::Frozen | Self::Acknowledge | Self::Offer | Self::LetGo | Self::SetAside => {}
         }
         let length = bytes.len() as u32;
         let put = put_array(&mut bytes, 0, MAGIC)
@@ -217,6 +223,8 @@ impl Message {
             6 if text.len() == 4 => Self::Taken(get_u32(text, 0).ok_or(length)?),
             7 if text.len() <= NAME_MAX => Self::Ask(printable(text)),
             8 => Self::Offer,
+            9 => Self::LetGo,
+            10 => Self::SetAside,
             kind => return Err(Foreign::Kind(kind)),
         };
         let has_text = matches!(message, Self::Refuse(_) | Self::Luggage(_) | Self::Taken(_) | Self::Ask(_));

@@ -48,16 +48,19 @@
 //! - *all or nothing*: an error means that the incumbent works on as before.
 //! - *distrust*: a message or a ticket that is not as expected ends the hand-over, nothing else.
 
+mod ask;
 mod error;
 pub(crate) mod exec;
 mod file;
 mod incoming;
+mod keeper;
 mod luggage;
 mod message;
 #[cfg(feature = "points")]
 pub mod points;
 #[cfg(not(feature = "points"))]
 mod points;
+pub(crate) mod socket;
 pub(crate) mod spawn;
 mod successor;
 mod ticket;
@@ -66,7 +69,7 @@ mod ticket;
 mod tests;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -76,6 +79,7 @@ use incoming::incoming;
 pub(crate) use incoming::{Freeze, Incoming, reexec_self_for_address};
 pub use luggage::{Luggage, LuggageError};
 pub(crate) use points::{Point, point};
+pub use socket::{Listener, Refusal};
 
 use crate::backing::{Backing, BackingError};
 use crate::heap::Options;
@@ -120,10 +124,10 @@ impl Channel {
             Self::Spawn => 1,
             Self::Exec => 2,
             Self::Socket => 3,
-            Self::File => 4,
-            Self::Keeper => 5,
-            Self::SystemdStore => 6,
-            Self::LiveUpdate => 7,
+            Self::SystemdStore => 4,
+            Self::LiveUpdate => 5,
+            Self::File => 6,
+            Self::Keeper => 7,
         }
     }
 
@@ -230,8 +234,14 @@ pub(crate) enum SourceError {
 
 /// Everywhere a heap may be found, in the order in which it is looked for: a living owner's before one that nobody owns, what the
 /// environment brings before what the options name.
-pub(crate) fn sources(options: &Options) -> Vec<Box<dyn Source>> {
+pub(crate) fn sources(name: &str, options: &Options) -> Vec<Box<dyn Source>> {
     let mut sources: Vec<Box<dyn Source>> = vec![Box::new(incoming::Ticketed)];
+    if let Some(path) = &options.ask {
+        sources.push(Box::new(ask::Asked::new(path, &options.trusted_users)));
+    }
+    if options.keeper {
+        sources.push(Box::new(keeper::Keeper::new(name)));
+    }
     if let Some(path) = &options.file {
         sources.push(Box::new(file::HeapFile(path.clone())));
     }
@@ -245,6 +255,8 @@ pub(crate) struct ChannelOptions {
     pub(crate) ready: Duration,
     /// From the freeze until the successor has acknowledged.
     pub(crate) ack: Duration,
+    /// For `socket`: how long somebody may take to ask; for ever, without.
+    pub(crate) ask: Option<Duration>,
     /// For `exec`: how long the old memory is held, from before the freeze, for a successor that neither starts nor ends.
     pub(crate) hold: Duration,
     /// For `exec`: whether it is held at all, which the tests turn off to compare.
@@ -260,6 +272,7 @@ impl Default for ChannelOptions {
         Self {
             ready: seconds(30),
             ack: seconds(10),
+            ask: None,
             hold: seconds(15),
             hold_memory: true,
             #[cfg(test)]
@@ -287,6 +300,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub(crate) trait Incumbent {
     /// Closes the door, folds everything and writes `Frozen`. After an error the heap is not frozen.
     fn freeze(&self) -> Result<(), HandOverError>;
+    /// Whether the program in this file can inherit the heap.
+    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
+        let _ = program;
+        Ok(())
+    }
     /// Lets the program come to rest, and says what travels with the heap. The successor is ready, the door open.
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {
         Ok(Luggage::default())

@@ -39,6 +39,6 @@ impl Way for Spawn<'_> {
             .map_err(|source| HandOverError::Start { program: self.0.program().to_owned(), source })?;
         drop(peer);
         point(Point::PredecessorOffered);
-        successor::converse(Successor::new(child, socket, heap), incumbent, options)
+        successor::converse(Successor::child(child, socket, heap), incumbent, options)
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! How it came to be there is the channel's matter: `spawn` started it, `socket` was asked by it.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,17 @@ pub(super) fn converse(
     incumbent: &dyn Incumbent,
     options: &ChannelOptions,
 ) -> Result<Handed, HandOverError> {
+    successor.expect_ready(options)?;
+    converse_ready(successor, incumbent, options)
+}
+
+/// As [`converse`], with a successor that has said that it is ready.
+pub(super) fn converse_ready(
+    successor: Successor,
+    incumbent: &dyn Incumbent,
+    options: &ChannelOptions,
+) -> Result<Handed, HandOverError> {
     let before = header(incumbent)?;
-    successor.expect(Step::Ready, options.ready)?;
     point(Point::PredecessorHeardReady);
     let luggage = incumbent.come_to_rest()?;
     point(Point::PredecessorAtRest);
@@ -38,6 +48,7 @@ pub(super) fn converse(
     point(Point::PredecessorPacked);
     incumbent.freeze()?;
     point(Point::PredecessorFrozen);
+    successor.may_touch_it.set(true);
     let answer = successor.send(Message::Frozen, Step::Acknowledge).and_then(|()| {
         point(Point::PredecessorSaidFrozen);
         successor.expect(Step::Acknowledge, options.ack)
@@ -60,11 +71,31 @@ pub(super) struct Successor {
     socket: OwnedFd,
     heap: HeapId,
     is_left_alone: bool,
+    /// This process started it.
+    is_child: bool,
+    /// The heap is frozen, for it.
+    may_touch_it: Cell<bool>,
 }
 
 impl Successor {
-    pub(super) fn new(child: Child, socket: OwnedFd, heap: HeapId) -> Self {
-        Self { child, socket, heap, is_left_alone: false }
+    /// A child, which is ended if it does not get the heap.
+    pub(super) fn child(child: Child, socket: OwnedFd, heap: HeapId) -> Self {
+        Self { child, socket, heap, is_left_alone: false, is_child: true, may_touch_it: Cell::new(false) }
+    }
+
+    /// A program that asked: it is only ended if it got so far that it may write.
+    pub(super) fn asker(child: Child, socket: OwnedFd, heap: HeapId) -> Self {
+        let mut asker = Self::child(child, socket, heap);
+        asker.is_child = false;
+        asker
+    }
+
+    pub(super) fn connection(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    pub(super) fn expect_ready(&self, options: &ChannelOptions) -> Result<(), HandOverError> {
+        self.expect(Step::Ready, options.ready)
     }
 
     /// Sends what is to travel with the heap, in as many messages as it takes. Each is answered before the next, as the system
@@ -227,9 +258,15 @@ impl Successor {
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if !self.is_left_alone {
+        if self.is_left_alone {
+            return;
+        }
+        if self.is_child || self.may_touch_it.get() {
             self.child.kill();
             self.child.reap();
+        } else {
+            let called_off = Message::Refuse("the hand-over was called off".to_owned());
+            let _ = called_off.send(self.socket.as_fd(), self.heap);
         }
     }
 }

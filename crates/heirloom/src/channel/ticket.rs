@@ -87,7 +87,7 @@ impl Ticket {
     }
 }
 
-fn parse_id(digits: &str) -> Option<HeapId> {
+pub(super) fn parse_id(digits: &str) -> Option<HeapId> {
     let mut id = HeapId::default();
     if digits.len() != 2 * id.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;

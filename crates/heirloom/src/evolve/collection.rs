@@ -1,22 +1,25 @@
 //! What the walkers know of each collection: where its parts lie, by the format that each documents.
 //!
 //! ```text
-//! String, Vec   start 0 | capacity 8 | len 16          block: capacity elements
+//! Vec           start 0 | capacity 8 | len 16          block: capacity elements
+//! String        23 bytes | len 23     or    start 0 | len 8 | capacity and bit 63 16, a block of so many bytes
 //! Box           start 0                                block: one value
-//! HashMap       control 0 | mask 8 | len 16 | ..       block: buckets of key and value, backwards from the control bytes
+//! HashMap, Set  control 0 | mask 8 | len 16 | ..       block: buckets of key and value, backwards from the control bytes
 //! Mutex         word 0 (4 bytes) | value               RwLock: state 0, wakes 8 (12 bytes) | value
 //! Option        the value, or all zeroes
 //! ```
 
 use std::alloc::Layout;
 
-use heirloom_abi::types::{Children, TypeView};
+use heirloom_abi::types::{Children, Shape, TypeView};
 
 /// A collection by its parts.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Collection<'a> {
+    /// Bytes, in the string itself or in a block.
+    Text,
     /// Elements in a row, in a block.
-    Sequence(Element<'a>),
+    Sequence(TypeView<'a>),
     /// One value in a block.
     Owned(TypeView<'a>),
     /// A table of keys and values.
@@ -29,39 +32,24 @@ pub(super) enum Collection<'a> {
     Plain,
 }
 
-/// What a sequence is of.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Element<'a> {
-    /// Bytes of text.
-    Text,
-    /// Values of a type.
-    Of(TypeView<'a>),
-}
-
-impl Element<'_> {
-    pub(super) fn stride(&self) -> usize {
-        match self {
-            Self::Text => 1,
-            Self::Of(ty) => ty.size as usize,
-        }
-    }
-
-    pub(super) fn align(&self) -> usize {
-        match self {
-            Self::Text => 1,
-            Self::Of(ty) => ty.align as usize,
-        }
-    }
+/// The layout of the block of a text; `None` for one that needs none.
+pub(super) fn text_block([_, _, capacity]: [u64; 3]) -> Option<Layout> {
+    let is_inline = capacity >> 63 == 0;
+    let layout = Layout::from_size_align((capacity & !(1 << 63)) as usize, 1).ok()?;
+    (!is_inline && layout.size() > 0).then_some(layout)
 }
 
 /// Takes a collection apart; `None` for one, or for a version of one, that is not known here.
 pub(super) fn parts<'a>(name: &str, version: u32, mut args: Children<'a>) -> Option<Collection<'a>> {
-    if version != 1 {
+    if version != if name == "String" { 2 } else { 1 } {
         return None;
     }
     Some(match (name, args.next(), args.next()) {
-        ("String", None, None) => Collection::Sequence(Element::Text),
-        ("Vec", Some(of), None) => Collection::Sequence(Element::Of(of)),
+        ("String" | "ByteString", None, None) => Collection::Text,
+        ("Vec", Some(of), None) => Collection::Sequence(of),
+        ("HashSet", Some(key), None) => {
+            Collection::Map(key, TypeView { name: "()", size: 0, align: 1, shape: Shape::Primitive })
+        }
         ("Box", Some(of), None) => Collection::Owned(of),
         ("HashMap", Some(key), Some(value)) => Collection::Map(key, value),
         ("Mutex", Some(value), None) => Collection::Lock(4_u64.next_multiple_of(value.align), value),

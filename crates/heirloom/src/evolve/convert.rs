@@ -21,7 +21,7 @@ use std::ptr::NonNull;
 
 use heirloom_abi::types::{DropFn, Hook};
 
-use super::collection::{control_bytes, is_full};
+use super::collection::{control_bytes, is_full, text_block};
 use super::number;
 use super::plan::{Between, Case, Fill, Move, Node, NodeId, Plan, With};
 use crate::alloc::{self, AllocError};
@@ -62,7 +62,9 @@ pub enum ConvertError {
         message: String,
     },
     /// Values own values own values, without end for this walk.
-    #[error("values lie within values more than {DEEPEST} levels deep: make them anew in a `from` of a type around them")]
+    #[error(
+        "values lie within values more than {DEEPEST} levels deep: make them anew in a `from` of a type around them"
+    )]
     TooDeep,
     /// The objects do not have the shape that their description says.
     #[error("an object has not the shape that its description says")]
@@ -70,7 +72,7 @@ pub enum ConvertError {
 }
 
 /// Carries out a plan.
-pub(super) struct Conversion<'a> {
+pub(crate) struct Conversion<'a> {
     plan: &'a Plan,
     hooks: &'a [Option<Hook>],
     made: Vec<Made>,
@@ -92,7 +94,7 @@ const DEEPEST: usize = 2000;
 const STRIDE: u64 = 16 * 1024;
 
 impl<'a> Conversion<'a> {
-    pub(super) fn new(plan: &'a Plan, hooks: &'a [Option<Hook>], progress: &'a mut dyn FnMut(u64)) -> Self {
+    pub(crate) fn new(plan: &'a Plan, hooks: &'a [Option<Hook>], progress: &'a mut dyn FnMut(u64)) -> Self {
         Self { plan, hooks, made: Vec::new(), nr: 0, depth: 0, progress }
     }
 
@@ -103,7 +105,7 @@ impl<'a> Conversion<'a> {
     /// - A value of the plan's old type lies at `from`, and nobody changes what it reaches.
     /// - `to` is valid for writing a value of its new type, and all zeroes.
     /// - The hooks are those of the form with rules from which the plan was made.
-    pub(super) unsafe fn run(mut self, from: *const u8, to: *mut u8) -> Result<u64, ConvertError> {
+    pub(crate) unsafe fn run(mut self, from: *const u8, to: *mut u8) -> Result<u64, ConvertError> {
         // SAFETY: passed on.
         let done = unsafe { self.node(self.plan.root, from, to) };
         if done.is_err() {
@@ -169,6 +171,16 @@ impl<'a> Conversion<'a> {
                         self.node(*elem, from.add(nr * stride), to.add(nr * wanted))?;
                     }
                 }
+                Node::Text => {
+                    let mut text = from.cast::<[u64; 3]>().read();
+                    if let Some(layout) = text_block(text) {
+                        let block = self.block(layout)?;
+                        let start = std::ptr::with_exposed_provenance::<u8>(text[0] as usize);
+                        block.copy_from_nonoverlapping(start, (text[1] as usize).min(layout.size()));
+                        text[0] = block.expose_provenance() as u64;
+                    }
+                    to.cast::<[u64; 3]>().write(text);
+                }
                 Node::Sequence { from: stride, to: wanted, elem } => {
                     let [start, _capacity, len] = from.cast::<[u64; 3]>().read();
                     let len = usize::try_from(len).map_err(|_| ConvertError::Shape)?;
@@ -176,7 +188,8 @@ impl<'a> Conversion<'a> {
                     let (mut block, mut capacity) = (std::ptr::without_provenance_mut(wanted.align), 0);
                     let bytes = wanted.bytes.checked_mul(len).ok_or(ConvertError::Shape)?;
                     if bytes > 0 {
-                        let exact = Layout::from_size_align(bytes, wanted.align).map_err(|_| ConvertError::Shape)?;
+                        let exact =
+                            Layout::from_size_align(bytes, wanted.align).map_err(|_| ConvertError::Shape)?;
                         capacity = alloc::usable_size(exact) / wanted.bytes;
                         let layout = Layout::from_size_align(capacity * wanted.bytes, wanted.align);
                         block = self.block(layout.map_err(|_| ConvertError::Shape)?)?;
@@ -290,7 +303,9 @@ impl<'a> Conversion<'a> {
                 let at = to.add(fill.to);
                 match &fill.with {
                     With::Hook(hook) => {
-                        let Some(Hook::Default(write, drop)) = self.hook(*hook) else { return Err(ConvertError::Shape) };
+                        let Some(Hook::Default(write, drop)) = self.hook(*hook) else {
+                            return Err(ConvertError::Shape);
+                        };
                         caught(|| write(at))?;
                         self.made.push(Made::Value(at, drop));
                     }

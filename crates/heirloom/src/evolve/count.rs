@@ -35,7 +35,7 @@ impl HeapMemory<'_> {
 }
 
 /// Counts the values that the one at `at` reaches, and itself. Stops, with what it has by then, where an address leads nowhere.
-pub(super) fn count(shapes: &Shapes, memory: &HeapMemory<'_>, at: u64) -> u64 {
+pub(crate) fn count(shapes: &Shapes, memory: &HeapMemory<'_>, at: u64) -> u64 {
     let mut walk = Walk { shapes, memory, nr: 1, visits: MOST };
     let _ = walk.node(shapes.root, at, 0);
     walk.nr
@@ -60,7 +60,7 @@ impl Walk<'_> {
         let shapes = self.shapes;
         let add = |base: u64, index: u64, stride: usize| base.checked_add(index.checked_mul(stride as u64)?);
         match &shapes.nodes[id] {
-            Shape::Plain | Shape::Secret { .. } => {}
+            Shape::Plain | Shape::Text | Shape::Secret { .. } => {}
             Shape::Parts(parts) => self.parts(parts, at, depth)?,
             Shape::Cases(tag, cases) => {
                 let mut found = [0; 16];
@@ -77,7 +77,7 @@ impl Walk<'_> {
             }
             Shape::Sequence { stride, elem, .. } => {
                 let [start, _, len] = self.memory.words(at)?;
-                self.nr = self.nr.saturating_add(if *elem == PLAIN && *stride == 1 { 0 } else { len });
+                self.nr = self.nr.saturating_add(if *stride == 1 { 0 } else { len });
                 if *elem != PLAIN {
                     for index in 0..len {
                         self.node(*elem, add(start, index, *stride)?, depth + 1)?;

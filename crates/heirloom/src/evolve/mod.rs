@@ -36,7 +36,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use heirloom_abi::types::{TypeView, TypesError, first_difference};
+use heirloom_abi::types::{Shape, TypeView, TypesError, first_difference};
 
 pub use convert::ConvertError;
 pub use plan::Refusal;
@@ -112,6 +112,25 @@ pub(crate) fn find_way(in_heap: &[u8], own: &[u8], rules: Option<&[u8]>) -> Resu
 pub(crate) fn find_way_back(rules: &[u8], wanted: &[u8]) -> Result<Way, NoWay> {
     let (old, new) = (TypeView::parse_rules(rules)?, TypeView::parse(wanted)?);
     find(&old, &new, Direction::Back)
+}
+
+/// True if the rules say anything of ways back.
+pub(crate) fn speaks_of_back(rules: &[u8]) -> bool {
+    fn node(ty: &TypeView<'_>) -> bool {
+        let history = ty.history();
+        let own = history.rollback || history.back_to.into_iter().next().is_some();
+        own || match ty.shape {
+            Shape::Struct(mut fields) => fields.any(|field| node(&field.ty)),
+            Shape::DataEnum { mut cases, .. } => {
+                cases.any(|mut case| case.fields.any(|field| node(&field.ty)))
+            }
+            Shape::Array { elem: mut below, .. } | Shape::Collection { args: mut below, .. } => {
+                below.any(|ty| node(&ty))
+            }
+            Shape::Primitive | Shape::Enum { .. } | Shape::Recursive => false,
+        }
+    }
+    TypeView::parse_rules(rules).is_ok_and(|ty| node(&ty))
 }
 
 fn find(old: &TypeView<'_>, new: &TypeView<'_>, direction: Direction) -> Result<Way, NoWay> {

@@ -165,11 +165,18 @@ mod tests {
         assert_eq!(through(200_u8.to_le_bytes(), "u8", "i16"), Some(200_i16.to_le_bytes()));
         assert_eq!(through(1.5_f32.to_le_bytes(), "f32", "f64"), Some(1.5_f64.to_le_bytes()));
         assert_eq!(through((-3_i32).to_le_bytes(), "i32", "f64"), Some((-3_f64).to_le_bytes()));
-        assert_eq!(through(u64::MAX.to_le_bytes(), "AtomicU64", "u128"), Some(u128::from(u64::MAX).to_le_bytes()));
-        for (from, to) in [("u32", "u64"), ("u8", "i16"), ("bool", "u8"), ("char", "u32"), ("u32", "AtomicU64")] {
+        assert_eq!(
+            through(u64::MAX.to_le_bytes(), "AtomicU64", "u128"),
+            Some(u128::from(u64::MAX).to_le_bytes())
+        );
+        for (from, to) in
+            [("u32", "u64"), ("u8", "i16"), ("bool", "u8"), ("char", "u32"), ("u32", "AtomicU64")]
+        {
             assert!(of(from).widens_to(of(to)), "{from} {to}");
         }
-        for (from, to) in [("u64", "u32"), ("i8", "u64"), ("u64", "i64"), ("u64", "f64"), ("f64", "f32"), ("u8", "bool")] {
+        for (from, to) in
+            [("u64", "u32"), ("i8", "u64"), ("u64", "i64"), ("u64", "f64"), ("f64", "f32"), ("u8", "bool")]
+        {
             assert!(!of(from).widens_to(of(to)), "{from} {to}");
         }
     }

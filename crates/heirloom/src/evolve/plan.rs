@@ -20,7 +20,7 @@ use heirloom_abi::types::{
     ARRAY, Cases, FieldView, Fields, History, Relatives, Shape, TUPLE, TypeView, Variants, first_change,
 };
 
-use super::collection::{self, Buckets, Collection, Element};
+use super::collection::{self, Buckets, Collection};
 use super::number::Number;
 
 /// Which of the two descriptions carries the rules.
@@ -63,18 +63,59 @@ pub(super) enum Node {
     Open,
     /// So many bytes as they are.
     Copy(usize),
-    Number { from: Number, to: Number, path: String },
+    Number {
+        from: Number,
+        to: Number,
+        path: String,
+    },
     Fields(Vec<Move>, Vec<Fill>),
-    Cases { from_tag: usize, to_tag: usize, cases: Vec<Case>, path: String },
-    Array { len: usize, from: usize, to: usize, elem: NodeId },
-    Sequence { from: Stride, to: Stride, elem: NodeId },
-    Owned { size: usize, align: usize, value: NodeId },
-    Map { from: Buckets, to: Buckets, key: NodeId, value: NodeId, keys_stay: bool },
+    Cases {
+        from_tag: usize,
+        to_tag: usize,
+        cases: Vec<Case>,
+        path: String,
+    },
+    Array {
+        len: usize,
+        from: usize,
+        to: usize,
+        elem: NodeId,
+    },
+    Text,
+    Sequence {
+        from: Stride,
+        to: Stride,
+        elem: NodeId,
+    },
+    Owned {
+        size: usize,
+        align: usize,
+        value: NodeId,
+    },
+    Map {
+        from: Buckets,
+        to: Buckets,
+        key: NodeId,
+        value: NodeId,
+        keys_stay: bool,
+    },
     /// A head as it is, and a value behind it.
-    Lock { head: usize, from: usize, to: usize, value: NodeId },
+    Lock {
+        head: usize,
+        from: usize,
+        to: usize,
+        value: NodeId,
+    },
     /// All zeroes, or a value.
-    Niche { size: usize, value: NodeId },
-    Custom { hook: u16, before: Option<Between>, after: Option<Between> },
+    Niche {
+        size: usize,
+        value: NodeId,
+    },
+    Custom {
+        hook: u16,
+        before: Option<Between>,
+        after: Option<Between>,
+    },
 }
 
 /// A value that is made on the way and dropped again.
@@ -125,7 +166,11 @@ pub(super) struct Case {
 
 impl Plan {
     /// Finds the way from `old` to `new`.
-    pub(crate) fn find(old: &TypeView<'_>, new: &TypeView<'_>, direction: Direction) -> Result<Self, Refusal> {
+    pub(crate) fn find(
+        old: &TypeView<'_>,
+        new: &TypeView<'_>,
+        direction: Direction,
+    ) -> Result<Self, Refusal> {
         let mut planner = Planner::new(direction, Rc::new(Cell::new(MOST_STEPS)));
         let step = planner.step(old, new)?;
         let Planner { nodes, chain, .. } = planner;
@@ -227,7 +272,9 @@ impl Planner {
                 if a != b {
                     return self.refuse(format!("an array of {a} cannot become one of {b}"));
                 }
-                let (Some(from), Some(to)) = (from.next(), to.next()) else { return self.refuse("no element") };
+                let (Some(from), Some(to)) = (from.next(), to.next()) else {
+                    return self.refuse("no element");
+                };
                 let elem = self.within("element: ".to_owned(), |planner| planner.step(&from, &to))?;
                 if elem.is_plain && elem.stays {
                     return Ok(self.push(Node::Copy(new.size as usize), true, true));
@@ -245,7 +292,9 @@ impl Planner {
                 match self.around.iter().rev().find(same) {
                     // Whether it stays is decided where it stands.
                     Some(&(_, _, node)) => Ok(Step { node, stays: true, is_plain: false }),
-                    None => self.refuse(format!("`{}` leads back to another type than `{}`", new.name, old.name)),
+                    None => {
+                        self.refuse(format!("`{}` leads back to another type than `{}`", new.name, old.name))
+                    }
                 }
             }
             (Shape::Primitive, Shape::Primitive) => self.primitive(old, new),
@@ -262,7 +311,9 @@ impl Planner {
 
     fn other_type<T>(&self, old: &TypeView<'_>, new: &TypeView<'_>) -> Result<T, Refusal> {
         let help = match self.direction {
-            Direction::Forward => "declare what it is made from: #[heritable(from = ..)] on the type around it",
+            Direction::Forward => {
+                "declare what it is made from: #[heritable(from = ..)] on the type around it"
+            }
             Direction::Back => "declare how it is written: #[heritable(back_to = ..)] on the type around it",
         };
         self.refuse(format!("{old} -> {new}; {help}"))
@@ -307,12 +358,16 @@ impl Planner {
         }
         // One of its ancestors as it was; else one that it can be brought to, field by field; else the type itself, by fields.
         let exact = relatives.into_iter().find(|relative| leads_to(self.direction, &relative.ty, known, 0));
-        let by_fields = || relatives.into_iter().find(|relative| {
-            let (from, to) = self.ends(&relative.ty, old, new);
-            self.aside().step(from, to).is_ok()
-        });
+        let by_fields = || {
+            relatives.into_iter().find(|relative| {
+                let (from, to) = self.ends(&relative.ty, old, new);
+                self.aside().step(from, to).is_ok()
+            })
+        };
         let direct = || self.direct(old, new);
-        let Some(relative) = exact.or_else(|| if direct() { None } else { by_fields() }) else { return Ok(None) };
+        let Some(relative) = exact.or_else(|| if direct() { None } else { by_fields() }) else {
+            return Ok(None);
+        };
         let other = &relative.ty;
         let found = self.attempt(|planner| {
             let (from, to) = planner.ends(other, old, new);
@@ -358,7 +413,9 @@ impl Planner {
         match (old.shape, new.shape) {
             (Shape::Struct(a), Shape::Struct(b)) => alone
                 .named(old, new)
-                .and_then(|()| alone.enclosed(old, new, |planner| planner.structure(old, new, a, b, &history)))
+                .and_then(|()| {
+                    alone.enclosed(old, new, |planner| planner.structure(old, new, a, b, &history))
+                })
                 .is_ok(),
             _ => alone
                 .named(old, new)
@@ -409,11 +466,16 @@ impl Planner {
                 found.fills.push(Fill { to: target.offset as usize, with });
                 continue;
             };
-            let step = self
-                .within(format!("{}.{}: ", shown(of), target.name), |planner| planner.step(&source.ty, &target.ty))?;
+            let step = self.within(format!("{}.{}: ", shown(of), target.name), |planner| {
+                planner.step(&source.ty, &target.ty)
+            })?;
             found.stays &= step.stays && source.offset == target.offset;
             found.is_plain &= step.is_plain;
-            found.moves.push(Move { from: source.offset as usize, to: target.offset as usize, node: step.node });
+            found.moves.push(Move {
+                from: source.offset as usize,
+                to: target.offset as usize,
+                node: step.node,
+            });
         }
         for source in from {
             let is_taken = to.into_iter().any(|target| is_source(&source, &target));
@@ -473,7 +535,8 @@ impl Planner {
             return self.refuse("the tag of an enum is no integer");
         };
         let forward = self.direction == Direction::Forward;
-        let (mut cases, mut stays, mut is_plain) = (Vec::new(), old.size == new.size && old.align == new.align, true);
+        let (mut cases, mut stays, mut is_plain) =
+            (Vec::new(), old.size == new.size && old.align == new.align, true);
         stays &= from_tag == to_tag;
         for source in &from {
             let is_target = |target: &&Variant<'_>| {
@@ -481,7 +544,8 @@ impl Planner {
                 let former = if forward { source.name } else { target.name };
                 was.any(|name| name == former)
             };
-            let target = to.iter().find(|target| target.name == source.name).or_else(|| to.iter().find(is_target));
+            let target =
+                to.iter().find(|target| target.name == source.name).or_else(|| to.iter().find(is_target));
             let Some(target) = target else {
                 // It may be that no value is of this variant: then nothing is lost.
                 let allowed = match forward {
@@ -505,11 +569,19 @@ impl Planner {
                 }
                 stays = false;
                 let name = source.name.to_owned();
-                cases.push(Case { from_value: source.value, to_value: None, name, moves: Vec::new(), fills: Vec::new() });
+                cases.push(Case {
+                    from_value: source.value,
+                    to_value: None,
+                    name,
+                    moves: Vec::new(),
+                    fills: Vec::new(),
+                });
                 continue;
             };
             let found = match (source.fields, target.fields) {
-                (None, None) => FoundFields { moves: Vec::new(), fills: Vec::new(), stays: true, is_plain: true },
+                (None, None) => {
+                    FoundFields { moves: Vec::new(), fills: Vec::new(), stays: true, is_plain: true }
+                }
                 (Some(from), Some(to)) => self.fields(target.name, from, to, history)?,
                 (Some(from), None) if from.count() == 0 => FoundFields::none(),
                 (None, Some(to)) if to.count() == 0 => FoundFields::none(),
@@ -577,16 +649,11 @@ impl Planner {
         };
         let part = |name: &str| format!("{of}.{name}: ");
         Ok(match (from, to) {
-            (Collection::Sequence(Element::Text), Collection::Sequence(Element::Text)) => {
-                let elem = self.push(Node::Copy(1), true, true).node;
-                let stride = Stride { bytes: 1, align: 1 };
-                self.push(Node::Sequence { from: stride, to: stride, elem }, true, false)
-            }
-            (Collection::Sequence(from), Collection::Sequence(to)) => {
-                let (Element::Of(old), Element::Of(new)) = (from, to) else { return self.other_type(old, new) };
+            (Collection::Text, Collection::Text) => self.push(Node::Text, true, false),
+            (Collection::Sequence(old), Collection::Sequence(new)) => {
                 let elem = self.within(part("value"), |planner| planner.step(&old, &new))?;
-                let stride = |of: Element<'_>| Stride { bytes: of.stride(), align: of.align() };
-                let node = Node::Sequence { from: stride(from), to: stride(to), elem: elem.node };
+                let stride = |of: &TypeView<'_>| Stride { bytes: of.size as usize, align: of.align as usize };
+                let node = Node::Sequence { from: stride(&old), to: stride(&new), elem: elem.node };
                 self.push(node, elem.stays, false)
             }
             (Collection::Owned(old), Collection::Owned(new)) => {
@@ -626,7 +693,9 @@ impl Planner {
                 }
                 self.push(Node::Niche { size: old.size as usize, value: value.node }, value.stays, false)
             }
-            (Collection::Plain, Collection::Plain) if old.size == new.size && first_change(old, new).is_none() => {
+            (Collection::Plain, Collection::Plain)
+                if old.size == new.size && first_change(old, new).is_none() =>
+            {
                 self.push(Node::Copy(new.size as usize), true, true)
             }
             (Collection::Plain, Collection::Plain) if new.size == 0 => self.push(Node::Copy(0), true, true),
@@ -682,7 +751,12 @@ fn variants<'a>(ty: &TypeView<'a>) -> Option<(usize, Vec<Variant<'a>>)> {
 
 fn fieldless(variants: Variants<'_>) -> Vec<Variant<'_>> {
     variants
-        .map(|variant| Variant { name: variant.name, value: variant.discriminant, was: variant.was, fields: None })
+        .map(|variant| Variant {
+            name: variant.name,
+            value: variant.discriminant,
+            was: variant.was,
+            fields: None,
+        })
         .collect()
 }
 
@@ -718,9 +792,10 @@ fn write_empty(ty: &TypeView<'_>, at: usize, bytes: &mut Vec<(usize, Vec<u8>)>) 
         }
         Shape::Collection { format_version, args } => {
             match collection::parts(ty.name, format_version, args) {
+                Some(Collection::Text) => true,
                 Some(Collection::Sequence(of)) => {
                     // No block: the start is no address, but aligned like one.
-                    bytes.push((at, (of.align() as u64).to_le_bytes().to_vec()));
+                    bytes.push((at, of.align.to_le_bytes().to_vec()));
                     true
                 }
                 Some(Collection::Map(..)) => {

@@ -4,7 +4,7 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use super::collection::is_full;
+use super::collection::{is_full, text_block};
 use super::shape::{PLAIN, Shape, Shapes};
 use crate::alloc;
 
@@ -14,7 +14,7 @@ use crate::alloc;
 ///
 /// - A value of the type lies at `at`, and nobody uses it or what it owns any more.
 /// - It owns what it reaches: nobody else frees it.
-pub(super) unsafe fn release(shapes: &Shapes, at: *const u8) -> u64 {
+pub(crate) unsafe fn release(shapes: &Shapes, at: *const u8) -> u64 {
     let mut nr = 0;
     // SAFETY: passed on.
     unsafe { node(shapes, shapes.root, at, &mut nr) };
@@ -32,7 +32,9 @@ unsafe fn node(shapes: &Shapes, id: usize, at: *const u8, nr: &mut u64) {
     unsafe {
         match &shapes.nodes[id] {
             Shape::Plain | Shape::Secret { .. } => {}
-            Shape::Parts(parts) => parts.iter().for_each(|&(offset, part)| node(shapes, part, at.add(offset), nr)),
+            Shape::Parts(parts) => {
+                parts.iter().for_each(|&(offset, part)| node(shapes, part, at.add(offset), nr))
+            }
             Shape::Cases(tag, cases) => {
                 let mut found = [0; 16];
                 at.copy_to_nonoverlapping(found.as_mut_ptr(), *tag);
@@ -43,6 +45,12 @@ unsafe fn node(shapes: &Shapes, id: usize, at: *const u8, nr: &mut u64) {
             }
             Shape::Array { len, stride, elem } => {
                 (0..*len).for_each(|index| node(shapes, *elem, at.add(index * stride), nr));
+            }
+            Shape::Text => {
+                let text = at.cast::<[u64; 3]>().read();
+                if let Some(layout) = text_block(text) {
+                    give_back(std::ptr::with_exposed_provenance(text[0] as usize), Some(layout), nr);
+                }
             }
             Shape::Sequence { stride, align, elem } => {
                 let [start, capacity, len] = at.cast::<[u64; 3]>().read().map(|word| word as usize);

@@ -15,8 +15,8 @@ use std::ptr::NonNull;
 
 use heirloom_abi::types::{Hook, TypeView};
 
-use super::collection::is_full;
-use super::shape::{PLAIN, Shape, Shapes};
+use super::collection::{is_full, text_block};
+use super::shape::{Block, PLAIN, Shape, Shapes};
 use crate::alloc;
 
 /// Secrets outside the heap.
@@ -66,11 +66,14 @@ impl Kept {
         // SAFETY: the offsets come from the description of what lies at `at`, by the caller's promise.
         unsafe {
             match &shapes.nodes[id] {
-                Shape::Plain => {}
+                Shape::Plain | Shape::Text => {}
                 Shape::Secret { size, hook, block } => {
-                    let Some(Hook::Default(write, _)) = hooks.get(usize::from(*hook)).copied().flatten() else { return };
+                    let Some(Hook::Default(write, _)) = hooks.get(usize::from(*hook)).copied().flatten()
+                    else {
+                        return;
+                    };
                     let bytes = std::slice::from_raw_parts(at, *size).to_vec();
-                    let block = block.and_then(|(stride, align)| take_block(at, stride, align));
+                    let block = take_block(at, *block);
                     at.write_bytes(0, *size);
                     write(at);
                     self.0.push(Secret { at, bytes, block });
@@ -122,7 +125,13 @@ impl Kept {
     /// # Safety
     ///
     /// As for [`Kept::take`], for the type that these are parts of.
-    unsafe fn parts(&mut self, shapes: &Shapes, parts: &[(usize, usize)], hooks: &[Option<Hook>], at: *mut u8) {
+    unsafe fn parts(
+        &mut self,
+        shapes: &Shapes,
+        parts: &[(usize, usize)],
+        hooks: &[Option<Hook>],
+        at: *mut u8,
+    ) {
         // SAFETY: passed on.
         parts.iter().for_each(|&(offset, part)| unsafe { self.node(shapes, part, hooks, at.add(offset)) });
     }
@@ -158,12 +167,25 @@ impl Kept {
 ///
 /// # Safety
 ///
-/// A sequence of such elements lies at `at`, which nobody uses, and which is written anew afterwards.
-unsafe fn take_block(at: *mut u8, stride: usize, align: usize) -> Option<(Vec<u8>, Layout)> {
+/// A value with such a block lies at `at`, which nobody uses, and which is written anew afterwards.
+unsafe fn take_block(at: *mut u8, block: Block) -> Option<(Vec<u8>, Layout)> {
     // SAFETY: by the caller: start, capacity and length, and a block of that layout.
     unsafe {
-        let [start, capacity, len] = at.cast::<[u64; 3]>().read().map(|word| word as usize);
-        let layout = Layout::from_size_align(capacity * stride, align).ok().filter(|layout| layout.size() > 0)?;
+        let words = || at.cast::<[u64; 3]>().read();
+        let (start, len, layout, stride) = match block {
+            Block::None => return None,
+            Block::Text => {
+                let text @ [start, len, _] = words();
+                (start as usize, len as usize, text_block(text)?, 1)
+            }
+            Block::Sequence(stride, align) => {
+                let [start, capacity, len] = words().map(|word| word as usize);
+                (start, len, Layout::from_size_align(capacity * stride, align).ok()?, stride)
+            }
+        };
+        if layout.size() == 0 {
+            return None;
+        }
         let start = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(start))?;
         let elements = std::slice::from_raw_parts(start.as_ptr(), len * stride).to_vec();
         start.as_ptr().write_bytes(0, layout.size());

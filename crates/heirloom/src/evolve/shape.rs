@@ -7,12 +7,12 @@
 
 use heirloom_abi::types::{Fields, Shape as View, TypeView};
 
-use super::collection::{self, Buckets, Collection, Element};
+use super::collection::{self, Buckets, Collection};
 use super::plan::tag_bytes;
 
 /// What a type is made of, as far as a walk must know.
 #[derive(Debug)]
-pub(super) struct Shapes {
+pub(crate) struct Shapes {
     pub(super) nodes: Vec<Shape>,
     pub(super) root: usize,
     /// A collection that cannot be walked, if there is one.
@@ -28,18 +28,51 @@ pub(super) enum Shape {
     Parts(Vec<(usize, usize)>),
     /// What the parts of one variant own: tag bytes; value and parts of each.
     Cases(usize, Vec<(i128, Vec<(usize, usize)>)>),
-    Array { len: usize, stride: usize, elem: usize },
-    Sequence { stride: usize, align: usize, elem: usize },
-    Owned { size: usize, align: usize, value: usize },
-    Map { buckets: Buckets, key: usize, value: usize },
+    Array {
+        len: usize,
+        stride: usize,
+        elem: usize,
+    },
+    Text,
+    Sequence {
+        stride: usize,
+        align: usize,
+        elem: usize,
+    },
+    Owned {
+        size: usize,
+        align: usize,
+        value: usize,
+    },
+    Map {
+        buckets: Buckets,
+        key: usize,
+        value: usize,
+    },
     /// All zeroes, or a value.
-    Niche { size: usize, value: usize },
-    /// A secret of so many bytes, and the hook that writes its default; if it is a sequence, stride and alignment of its block.
-    Secret { size: usize, hook: u16, block: Option<(usize, usize)> },
+    Niche {
+        size: usize,
+        value: usize,
+    },
+    /// A secret of so many bytes, and the hook that writes its default.
+    Secret {
+        size: usize,
+        hook: u16,
+        block: Block,
+    },
+}
+
+/// What a secret has outside its field.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Block {
+    None,
+    Text,
+    /// Elements of this stride and alignment.
+    Sequence(usize, usize),
 }
 
 impl Shapes {
-    pub(super) fn of(ty: &TypeView<'_>) -> Self {
+    pub(crate) fn of(ty: &TypeView<'_>) -> Self {
         Self::make(ty, false)
     }
 
@@ -80,7 +113,8 @@ impl Maker {
                 parts => Shape::Parts(parts),
             }),
             View::DataEnum { repr, cases } => self.enclosed(ty.name, |maker| {
-                let cases: Vec<_> = cases.map(|case| (case.variant.discriminant, maker.parts(case.fields))).collect();
+                let cases: Vec<_> =
+                    cases.map(|case| (case.variant.discriminant, maker.parts(case.fields))).collect();
                 match tag_bytes(repr) {
                     Some(tag) if cases.iter().any(|case| !case.1.is_empty()) => Shape::Cases(tag, cases),
                     _ => Shape::Plain,
@@ -90,7 +124,9 @@ impl Maker {
                 let Some(elem) = elem.next() else { return PLAIN };
                 match self.node(&elem) {
                     PLAIN => PLAIN,
-                    node => self.push(Shape::Array { len: len as usize, stride: elem.size as usize, elem: node }),
+                    node => {
+                        self.push(Shape::Array { len: len as usize, stride: elem.size as usize, elem: node })
+                    }
                 }
             }
             View::Recursive => {
@@ -108,12 +144,14 @@ impl Maker {
 
     fn collection(&mut self, parts: Collection<'_>) -> usize {
         match parts {
+            Collection::Text if self.secrets => PLAIN,
+            Collection::Text => self.push(Shape::Text),
             Collection::Sequence(of) => {
-                let elem = if let Element::Of(ty) = of { self.node(&ty) } else { PLAIN };
+                let elem = self.node(&of);
                 if self.secrets && elem == PLAIN {
                     return PLAIN;
                 }
-                self.push(Shape::Sequence { stride: of.stride(), align: of.align(), elem })
+                self.push(Shape::Sequence { stride: of.size as usize, align: of.align as usize, elem })
             }
             Collection::Owned(ty) => {
                 let value = self.node(&ty);
@@ -178,8 +216,9 @@ impl Maker {
         let shapes = Shapes::of(ty);
         let size = ty.size as usize;
         let block = match &shapes.nodes[shapes.root] {
-            Shape::Plain => None,
-            Shape::Sequence { stride, align, elem: PLAIN } => Some((*stride, *align)),
+            Shape::Plain => Block::None,
+            Shape::Text => Block::Text,
+            Shape::Sequence { stride, align, elem: PLAIN } => Block::Sequence(*stride, *align),
             _ => {
                 let why = "a secret is a text, a vector of plain values, or a plain value";
                 self.unknown.get_or_insert_with(|| format!("{} ({why})", ty.name));

@@ -60,8 +60,11 @@ pub(crate) fn check<T>(name: &str, build: impl FnOnce() -> T, is_right: impl FnO
     recorded::start();
     let image = load(name);
     assert_eq!(image.object.len() * 8, size_of::<T>());
-    let blocks: Vec<*mut u64> =
-        image.blocks.iter().map(|(layout, _)| crate::alloc::allocate(*layout).unwrap().as_ptr().cast()).collect();
+    let blocks: Vec<*mut u64> = image
+        .blocks
+        .iter()
+        .map(|(layout, _)| crate::alloc::allocate(*layout).unwrap().as_ptr().cast())
+        .collect();
     let word = |word: &Word| match *word {
         Word::Plain(word) => word,
         Word::In(block, offset) => blocks[block].expose_provenance() as u64 + offset,

@@ -4,7 +4,8 @@ use super::check;
 use crate::arc::{self, Arc};
 use crate::rc::{self, Rc};
 use crate::{
-    BTreeMap, BTreeSet, Box, BoxSlice, BoxStr, ByteString, HashMap, HashSet, Interner, String, Symbol, Vec, VecDeque,
+    BTreeMap, BTreeSet, Box, BoxSlice, BoxStr, ByteString, HashMap, HashSet, Interner, String, Symbol, Vec,
+    VecDeque,
 };
 
 const LONG: &str = "a text that is too long to lie in the string itself";

@@ -11,6 +11,9 @@
 //! The fence is on the freezer's side alone, so that entering costs two plain stores. Where the system has no
 //! membarrier, both sides fence.
 //!
+//! Behind the door a thread says so in its CPU slot too, so that a recovery knows who was inside. That word lies in the heap, and the door
+//! word does not: a thread that only tries the door while a successor has the heap must not write to it.
+//!
 //! The thread-local [`CURRENT`] points to the thread's CPU slot exactly while the thread is inside: the allocator's
 //! fast path needs no other look at the door.
 #![expect(unsafe_code, reason = "thread-local pointers to the open heap")]
@@ -79,7 +82,6 @@ pub(crate) struct Seat {
 impl Seat {
     /// Offset of an address of this heap; `None` for what a collection kept of one that was closed.
     #[inline(always)]
-    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
     pub(crate) fn offset_of(&self, block: NonNull<u8>) -> Option<u64> {
         let offset = block.addr().get().wrapping_sub(self.base.addr().get()) as u64;
         if offset < self.bytes { Some(offset) } else { None }
@@ -87,7 +89,6 @@ impl Seat {
 
     /// Address of an offset that the pool gave.
     #[inline(always)]
-    #[cfg_attr(test, expect(dead_code, reason = "unit tests use the process's allocator"))]
     pub(crate) fn address_of(&self, offset: u64) -> NonNull<u8> {
         // SAFETY: an offset inside the mapping, which does not reach around the end of the address space.
         unsafe { NonNull::new_unchecked(self.base.as_ptr().add(offset as usize)) }
@@ -130,6 +131,14 @@ pub struct Inside<'heap> {
     heap: PhantomData<&'heap ()>,
     /// It belongs to the thread that entered.
     thread: PhantomData<*const ()>,
+}
+
+impl Inside<'_> {
+    /// The same guard, for a transaction, which ends before its heap does.
+    pub(crate) fn for_a_transaction<'a>(self) -> Inside<'a> {
+        let _same = ManuallyDrop::new(self);
+        Inside { heap: PhantomData, thread: PhantomData }
+    }
 }
 
 impl Drop for Inside<'_> {
@@ -180,8 +189,12 @@ pub(crate) fn enter() -> bool {
             } else if !hall.step_in(holder.as_ref().map_or(0, |seat| seat.index)) {
                 *holder = None;
             }
-            CURRENT.set(holder.as_deref().map_or(ptr::null(), ptr::from_ref));
-            holder.is_some()
+            let seat = holder.as_deref();
+            if let Some(seat) = seat {
+                seat.cpu.inside().store(1, Relaxed);
+            }
+            CURRENT.set(seat.map_or(ptr::null(), ptr::from_ref));
+            seat.is_some()
         });
         match seated {
             Ok(true) => {
@@ -193,6 +206,28 @@ pub(crate) fn enter() -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// Lets this thread in through a closed door, for the owner who has not opened it yet. `None` where there is no CPU slot.
+pub(super) fn enter_with_key<T>(hall: &'static Hall, f: impl FnOnce(&Inside<'_>) -> T) -> Option<T> {
+    /// Dropped last, when the thread is out again.
+    struct Key(Seat);
+    impl Drop for Key {
+        fn drop(&mut self) {
+            self.0.hall.pool().release_cpu(self.0.cpu);
+        }
+    }
+    assert!(!is_inside(), "the owner opens its heap from outside");
+    let key = Key(hall.seat(hall.pool().claim_cpu()?, false));
+    hall.doors[key.0.index as usize].0.store(1, SeqCst);
+    key.0.cpu.inside().store(1, Relaxed);
+    CURRENT.set(&raw const key.0);
+    DEPTH.set(1);
+    let inside = Inside { heap: PhantomData, thread: PhantomData };
+    let result = f(&inside);
+    drop(inside);
+    drop(key);
+    Some(result)
 }
 
 /// A guard over [`enter`], for the heap's owner.
@@ -209,6 +244,8 @@ fn leave() {
     let seat = CURRENT.replace(ptr::null());
     // SAFETY: this thread was inside until now, so its seat and the hall live.
     if let Some(seat) = unsafe { seat.as_ref() } {
+        // Before the door word: behind that, the word in the heap may be the successor's.
+        seat.cpu.inside().store(0, Relaxed);
         seat.hall.step_out(seat.index);
         if seat.shared {
             seat.hall.leave_commons();

@@ -3,18 +3,20 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::atomic::Ordering::*;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use heirloom_abi::heap::HeaderError;
-
-use super::{Heap, Shut, open, roots, spares};
+use super::migrate::{self, Passage};
+use super::{Heap, HeapError, Shut, open, roots, spares};
 use crate::backing::Backing;
 use crate::channel::exec::Exec;
+use crate::channel::socket::AtSocket;
 use crate::channel::spawn::Spawn;
-use crate::channel::{Channel, ChannelOptions, HandOverError, Incumbent, Luggage, Way};
+use crate::channel::{Channel, ChannelOptions, HandOverError, Incumbent, Listener, Luggage, Way};
 use crate::command::Command;
+use crate::evolve::{CandidateReport, RootWay};
 use crate::{note, sys};
 
 impl Heap {
@@ -45,6 +47,12 @@ impl Heap {
         self.prepare(To::Command(command))
     }
 
+    /// Prepares a hand-over to the first program that asks for the heap at `listener` and fits: [`HandOver::go`] waits for it. Whoever
+    /// does not fit is refused, and the wait goes on.
+    pub fn hand_over_at<'a>(&'a self, listener: &'a Listener) -> HandOver<'a> {
+        self.hand_over_by(std::boxed::Box::new(AtSocket(listener)))
+    }
+
     /// Prepares a hand-over by a way that starts no command.
     pub(crate) fn hand_over_by<'a>(&'a self, way: std::boxed::Box<dyn Way + 'a>) -> HandOver<'a> {
         self.prepare(To::Way(way))
@@ -69,17 +77,35 @@ impl Heap {
         }
     }
 
-    /// Asks a candidate whether it can inherit this heap as it is now, without handing it over.
+    /// Asks a candidate what it would do with each root of this heap as it is now, without handing it over: the same that a
+    /// hand-over asks, and that `heirloom check` shows. The heap may be in use meanwhile; the numbers of values are then estimates.
     ///
     /// # Errors
     ///
-    /// [`HandOverError::Unfit`] with the reason, [`HandOverError::Command`].
-    pub fn check_candidate(&self, command: &Command) -> Result<(), HandOverError> {
-        let program = command.resolve()?;
-        let unfit = |reason: String| HandOverError::Unfit { program: program.clone(), reason };
-        let candidate = note::read_candidate(&program).map_err(|error| unfit(error.to_string()))?;
-        roots::check_against(&self.backing, self.layout.roots, &candidate)
-            .map_err(|error| unfit(error.to_string()))
+    /// [`HandOverError::Unfit`] where the candidate does not read this heap's format, or nothing is known of it;
+    /// [`HandOverError::Command`].
+    pub fn check_candidate(&self, command: &Command) -> Result<CandidateReport, HandOverError> {
+        Ok(self.ask(&command.resolve()?)?.0)
+    }
+
+    fn ask(&self, program: &Path) -> Result<(CandidateReport, Passage), HandOverError> {
+        let unfit = |reason: String| HandOverError::Unfit { program: program.to_owned(), reason };
+        let candidate = note::read_candidate(program).map_err(|error| unfit(error.to_string()))?;
+        self.plan_passage(&candidate).map_err(|error| unfit(error.to_string()))
+    }
+
+    /// Asks a candidate, and prepares what it needs; an error where it cannot take a root.
+    fn prepare_passage(&self, program: &Path) -> Result<CandidateReport, HandOverError> {
+        let (report, passage) = self.ask(program)?;
+        let refused = report.roots.iter().find_map(|root| match &root.way {
+            RootWay::Refused { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        if let Some(reason) = refused {
+            return Err(HandOverError::Unfit { program: program.to_owned(), reason });
+        }
+        self.set_passage(passage);
+        Ok(report)
     }
 
     /// Ends the use of a heap that another process owns now, without a write to it.
@@ -98,10 +124,11 @@ impl Heap {
     ///
     /// Whether or not the header shows a claim, the successor may have reset CPU slots before it ended: the pool takes
     /// it over only afterwards. So the slots of the threads that wait at the door are made theirs again in either case.
-    fn take_back(&self, closing: &mut bool) -> Result<(), HeaderError> {
-        let live = self.live_cpus.lock().unwrap_or_else(PoisonError::into_inner);
-        self.hall.pool().reclaim(|index| live.get(index as usize).copied().unwrap_or(false));
-        drop(live);
+    fn take_back(&self, closing: &mut bool) -> Result<(), HeapError> {
+        let live = self.live_cpus.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_live = |index: u32| live.get(index as usize).copied().unwrap_or(false);
+        // After an error the heap stays closed: its records are damaged, and a restart recovers it, or refuses it.
+        self.undo_passage(is_live)?;
         let state = open::running(&self.backing, self.generation)?;
         self.backing.write_state(&state)?;
         spares::keep(self.hall.pool(), self.options.spare_memory);
@@ -177,6 +204,12 @@ impl<'a> HandOver<'a> {
         self
     }
 
+    /// How long to wait until somebody asks at a listener; the default is for ever.
+    pub fn ask_timeout(mut self, timeout: Duration) -> Self {
+        self.options.ask = Some(timeout);
+        self
+    }
+
     /// Hands over, and ends this process with exit status 0, without running destructors. Returns only if it was called off: then
     /// all is as before, the program's descriptors too.
     ///
@@ -205,8 +238,11 @@ impl<'a> HandOver<'a> {
                 return Err(HandOverError::Channel { channel, instead });
             }
         };
+        heap.set_passage(Passage::default());
+        let mut options = options;
         if let To::Command(command) = &to {
-            heap.check_candidate(command)?;
+            let report = heap.prepare_passage(&command.resolve()?)?;
+            options.ack += migrate::patience(&report);
         }
         // Before anybody waits: it takes its time, and what is freed from now on goes at once.
         heap.keep_spares(0);
@@ -225,6 +261,10 @@ struct Leaving<'a> {
 }
 
 impl Incumbent for Leaving<'_> {
+    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
+        self.heap.prepare_passage(program).map(drop)
+    }
+
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {
         let mut luggage = Luggage::default();
         if let Some(at_rest) = self.at_rest.take() {
@@ -262,6 +302,11 @@ impl Incumbent for Heap {
         let live = (0..pool.nr_cpu_slots()).map(|index| pool.is_claimed(index)).collect();
         *self.live_cpus.lock().unwrap_or_else(PoisonError::into_inner) = live;
         *closing = true;
+        if let Err(error) = self.begin_passage() {
+            self.take_back(&mut closing)
+                .map_err(|error| HandOverError::Freeze { reason: error.to_string() })?;
+            return Err(HandOverError::Freeze { reason: error.to_string() });
+        }
         self.close_up(self.options.seal.unwrap_or(false), since).map_err(|error| {
             // The header is damaged. If it cannot be written now either, the door stays closed and a restart recovers.
             let _ = self.take_back(&mut closing);
@@ -271,8 +316,8 @@ impl Incumbent for Heap {
 
     fn thaw(&self) {
         if let Err(error) = self.take_back(&mut self.closing()) {
-            // The header is ours and was readable a moment ago; if not, the door stays closed and a restart recovers.
-            eprintln!("heirloom: the heap's header was damaged during a hand-over: {error}");
+            // The records are ours and were readable a moment ago; if not, the door stays closed and a restart recovers.
+            eprintln!("heirloom: the heap's records were damaged during a hand-over: {error}");
         }
     }
 

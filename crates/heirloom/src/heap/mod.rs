@@ -17,15 +17,20 @@
 //! - *last*: a new heap's header, an inherited heap's claim and a new root are each one last store.
 #![expect(unsafe_code, reason = "retires the open heap")]
 
+mod aftermath;
 mod bytes;
+pub(crate) mod diary;
 pub(crate) mod door;
 mod hand_over;
 mod host;
 mod layout;
 mod map_pages;
+pub(crate) mod migrate;
 mod open;
 mod options;
+mod poison;
 mod reclaim;
+mod recovery;
 pub(crate) mod roots;
 mod spares;
 mod stats;
@@ -45,7 +50,9 @@ use heirloom_slab::{FormatError, RestoreError};
 pub use door::Inside;
 pub use hand_over::HandOver;
 pub use options::{Options, Scrub};
+pub use poison::{Changing, OnPoison, Poisoned, Remedy};
 pub use reclaim::Reclaimed;
+pub use recovery::{Recovery, RootLeft};
 pub use stats::{Broken, Origin, Scan, Stats};
 
 use crate::backing::{Backing, BackingError};
@@ -70,6 +77,10 @@ pub struct Heap {
     restore_us: u64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
+    /// What was found, if its owner had died.
+    recovery: Option<std::boxed::Box<Recovery>>,
+    /// What became of poisoned roots.
+    poisoned: Vec<Poisoned>,
     /// How it came.
     channel: Option<Channel>,
     /// Stores that have a descriptor of it.
@@ -83,6 +94,8 @@ pub struct Heap {
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
+    /// What the hand-over that is under way does with types.
+    passage: Mutex<migrate::Passage>,
 }
 
 /// Why the door was not closed.
@@ -138,6 +151,14 @@ pub enum HeapError {
     /// The roots are broken.
     #[error("roots: {0}")]
     Roots(#[from] RootError),
+    /// What a thread of the dead owner had written down of its changes cannot be read.
+    #[error("diary of CPU slot {cpu}: {error}")]
+    Diary {
+        /// Which slot.
+        cpu: u32,
+        /// What is wrong.
+        error: heirloom_abi::diary::DiaryError,
+    },
     /// This program does not have the types that the heap holds.
     #[error("this program cannot inherit the heap: {0}")]
     Types(#[from] CandidateError),
@@ -186,6 +207,11 @@ impl Heap {
     /// Where the heap came from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// What was found when the heap was taken over from an owner that had died, root by root; `None` where it came in order.
+    pub fn recovery(&self) -> Option<&Recovery> {
+        self.recovery.as_deref()
     }
 
     /// By which channel it came; `None` where it is new.
@@ -322,6 +348,9 @@ impl Drop for Heap {
         let now = crate::sys::clock_monotonic_ns();
         match self.close_door(self.options.door_timeout) {
             Ok(_closing) => {
+                if let Err(error) = self.withhold_secrets() {
+                    eprintln!("heirloom: secrets stay in the heap as it closes: {error}");
+                }
                 let seal = self.options.seal.unwrap_or(self.options.file.is_some());
                 // A header that cannot be written leaves `Running`: the next owner recovers.
                 let _ = self.close_up(seal, now);

@@ -1,8 +1,10 @@
 //! Opening a heap: every source that [`channel::sources`] lists is asked, in that order, and if none has a heap a new one is made.
 //!
 //! 1. A predecessor that hands its heap over to this process (the environment says so).
-//! 2. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
-//! 3. A new heap.
+//! 2. A running owner at the socket that the options name.
+//! 3. A keeper, if the options want one.
+//! 4. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
+//! 5. A new heap.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
 //! (the header says `Running` with the next generation) comes after the pool was taken over, so that a successor killed
@@ -18,17 +20,18 @@ use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
 use heirloom_abi::pool::{PoolError, PoolReader};
 use heirloom_slab::{Config, Pool, RestoreError};
 
+use super::aftermath::{self, Aftermath};
 use super::bytes::Mapped;
 use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, roots, spares, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
 use crate::channel::{
     self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
 };
-use crate::note::Candidate;
+use crate::note::{Candidate, CandidateError};
 use crate::{generation, note, sys};
 
 /// How long a successor that is ready waits for the predecessor's freeze; the predecessor's own patience at its door is shorter.
@@ -39,13 +42,15 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
     static OPENING: Mutex<()> = Mutex::new(());
     let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
     let heap = find_or_create(name, options)?;
+    // Nobody can want the old state of a root back any more.
+    heap.settle_migrations()?;
     // It is ours now, acknowledged and all: threads that wait for it may come in.
     heap.hall.reopen();
     Ok(heap)
 }
 
 fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    let sources = channel::sources(&options);
+    let sources = channel::sources(name, &options);
     for source in &sources {
         let found = match source.find(name) {
             Ok(None) => continue,
@@ -54,6 +59,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
             }
             Ok(Some(Found::Left { heap, luggage })) => {
                 take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
+                    heap.poisoned = heap.remedy_poison();
                     heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
                     heap
                 })
@@ -179,7 +185,15 @@ fn create(name: &str, options: Options, sources: &[std::boxed::Box<dyn Source>])
 
 /// Takes the heap that a predecessor hands over. Everything that can be done before its freeze is.
 fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
-    match claim(&incoming, options) {
+    let claimed = claim(&incoming, options).and_then(|heap| match heap.migrate_at_open() {
+        Ok(()) => Ok(heap),
+        Err(error) => {
+            // It is not to be written any more: the predecessor takes it back.
+            heap.abandon();
+            Err(error)
+        }
+    });
+    match claimed {
         Ok(mut heap) => {
             heap.luggage = Mutex::new(incoming.take_luggage().into_iter().collect());
             match incoming.acknowledge() {
@@ -219,7 +233,11 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     warm_up(&backing, &header.identity);
     if incoming.channel() != Channel::Exec {
         // Asked again behind the freeze, as the predecessor's threads may make roots until then.
-        roots::check_against(&backing, header.identity.roots, &mine)?;
+        match roots::check_against(&backing, header.identity.roots, &mine) {
+            // The predecessor has asked our file: it may be about to write what we can read.
+            Ok(()) | Err(roots::CheckError::Candidate(CandidateError::Type { .. })) => {}
+            Err(error) => return Err(error.into()),
+        }
         // What is asked of the system once for a process is asked while the predecessor still answers.
         sys::own_start_ticks();
         sys::register_membarrier();
@@ -276,6 +294,7 @@ fn take_over(
     let mine = this_program()?;
     let mut heap = take_over_mapped(backing, options, &mine, Came { channel, helper: 0 })?;
     heap.luggage = Mutex::new(luggage.into_iter().collect());
+    heap.migrate_at_open()?;
     Ok(heap)
 }
 
@@ -373,11 +392,17 @@ fn recover(
     let header = backing.read_header()?;
     let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
     let control = layout.control;
+    let left = recovery::look(&backing, &header)?;
+    let aftermath = Aftermath::look(&backing, &layout, header.state.generation)?;
     // SAFETY: as for `restore`, and the owner is dead: we hold the lock that it held for life.
     let (pool, found) = unsafe { Pool::recover(host, control.offset, control.bytes)? };
     pool.host().drop_unknown_blocks();
+    aftermath.settle(&pool, &backing, &layout);
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
-    finish(pool, backing, layout, options, origin, via(header.state, way), start)
+    let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
+    let took = Duration::from_micros(heap.restore_us);
+    heap.recovery = Some(std::boxed::Box::new(left.with(&found, took)));
+    Ok(heap)
 }
 
 fn open_parts(backing: &Arc<Backing>, identity: &Identity) -> Result<(Layout, BlockHost), HeapError> {
@@ -459,12 +484,13 @@ fn open(
 ) -> Result<Heap, HeapError> {
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
+    aftermath::reset_slots(&pool, &backing, &layout);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
     generation::set(state.generation);
     note::format_note();
-    roots::open(hall.instance(), backing.clone(), layout.roots);
+    roots::open(hall.instance(), backing.clone(), layout.roots, options.migrate_progress.clone());
     Ok(Heap {
         hall,
         backing,
@@ -476,6 +502,8 @@ fn open(
         frozen_ns: state.frozen_ns,
         restore_us,
         set_aside: None,
+        recovery: None,
+        poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),
         luggage: Mutex::default(),
@@ -483,6 +511,7 @@ fn open(
         closing: Mutex::new(false),
         live_cpus: Mutex::new(Vec::new()),
         gone: AtomicBool::new(false),
+        passage: Mutex::default(),
     })
 }
 

@@ -1,9 +1,15 @@
 //! What a heap is to be, and where it is to live.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use heirloom_slab::Scrub;
+
+use crate::evolve::{Listener, Migrate, Progress};
+use super::poison::{OnPoison, Policy};
+use crate::heritable::Heritable;
+use crate::root::Root;
 
 /// Options of a heap. What concerns its layout (size limit, block size, scrub) counts when the heap is created; an
 /// inherited heap keeps what it was created with.
@@ -16,10 +22,16 @@ pub struct Options {
     pub(crate) spare_memory: u64,
     pub(crate) scrub: Scrub,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) keeper: bool,
+    pub(crate) ask: Option<PathBuf>,
+    pub(crate) trusted_users: Vec<u32>,
     pub(crate) door_timeout: Duration,
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
     pub(crate) reclaim_leaks: bool,
+    pub(crate) migrate: Migrate,
+    pub(crate) migrate_progress: Option<Listener>,
+    pub(crate) on_poison: Vec<Policy>,
 }
 
 impl Default for Options {
@@ -32,10 +44,16 @@ impl Default for Options {
             spare_memory: 256 << 20,
             scrub: Scrub::OnFree,
             file: None,
+            keeper: false,
+            ask: None,
+            trusted_users: Vec::new(),
             door_timeout: Duration::from_secs(10),
             seal: None,
             cold_start: false,
             reclaim_leaks: false,
+            migrate: Migrate::AtOpen,
+            migrate_progress: None,
+            on_poison: Vec::new(),
         }
     }
 }
@@ -97,6 +115,29 @@ impl Options {
         self
     }
 
+    /// Whether a keeper holds the heap, so that it outlives a crash of this program (`kill -9`, out of memory, an abort) without a
+    /// file; the default is no. A keeper is a process of about 2 MiB that goes when the heap is closed in order; it is this program's file,
+    /// started again. The next start of the program finds the heap by its name, if it is the same user's.
+    ///
+    /// It has no effect on what a service manager does: systemd ends every process of a service.
+    pub fn keeper(mut self, wanted: bool) -> Self {
+        self.keeper = wanted;
+        self
+    }
+
+    /// Asks a running owner for the heap, over the Unix socket at this path on which it listens ([`crate::Listener`]). Where nobody
+    /// listens there, the next place is looked at.
+    pub fn ask(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ask = Some(path.into());
+        self
+    }
+
+    /// Lets a program of this user give its heap to this one over a socket. This program's own user and root are always trusted.
+    pub fn trust_user(mut self, uid: u32) -> Self {
+        self.trusted_users.push(uid);
+        self
+    }
+
     /// How long a hand-over waits for threads that are inside the heap; the default is 10 s.
     pub fn door_timeout(mut self, timeout: Duration) -> Self {
         self.door_timeout = timeout;
@@ -107,6 +148,24 @@ impl Options {
     /// for a file and no for a hand-over between two living processes.
     pub fn seal(mut self, seal: bool) -> Self {
         self.seal = Some(seal);
+        self
+    }
+
+    /// Chooses when objects of older types become objects of this program's types; the default is [`Migrate::AtOpen`].
+    pub fn migrate(mut self, when: Migrate) -> Self {
+        self.migrate = when;
+        self
+    }
+
+    /// Sets what is called while objects of older types are made new: every 16,384 values, and at the end of each root.
+    ///
+    /// ```
+    /// let options = heirloom::Options::new()
+    ///     .on_migration(|at| eprintln!("{}: {} of {}", at.root, at.done, at.total));
+    /// # drop(options);
+    /// ```
+    pub fn on_migration(mut self, tell: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.migrate_progress = Some(Listener(Arc::new(tell)));
         self
     }
 
@@ -126,6 +185,40 @@ impl Options {
     /// ([`crate::alloc`]) in integers: no type says that they are in use.
     pub fn reclaim_leaks(mut self, wanted: bool) -> Self {
         self.reclaim_leaks = wanted;
+        self
+    }
+
+    /// Says what becomes of a root that the last generation was changing when it died, or that is poisoned from before. It is done when the heap is opened,
+    /// before any thread is inside. Without a word of it the root is taken as it is and stays poisoned, which
+    /// [`Root::is_poisoned`] tells; [`crate::Heap::poisoned`] has what was done.
+    ///
+    /// ```no_run
+    /// use heirloom::sync::Mutex;
+    /// use heirloom::{Heap, OnPoison, Options, Vec};
+    ///
+    /// heirloom::root! {
+    ///     static CACHE: Mutex<Vec<u64>> = "cache";
+    ///     static TOTALS: Mutex<Vec<u64>> = "totals";
+    /// }
+    ///
+    /// let options = Options::new()
+    ///     .file("/dev/shm/app.heap")
+    ///     .on_poison(&CACHE, OnPoison::replace())
+    ///     .on_poison(&TOTALS, OnPoison::repair(|totals: &mut Mutex<Vec<u64>>| {
+    ///         totals.get_mut().retain(|total| *total != 0);
+    ///     }));
+    /// let heap = Heap::inherit_or_create("app", options)?;
+    /// for poisoned in heap.poisoned() {
+    ///     eprintln!("{}: {:?}", poisoned.root, poisoned.remedy);
+    /// }
+    /// # Ok::<_, heirloom::HeapError>(())
+    /// ```
+    pub fn on_poison<T: Heritable + Default + Sync>(
+        mut self,
+        root: &'static Root<T>,
+        on_poison: OnPoison<T>,
+    ) -> Self {
+        self.on_poison.push(Policy::new(root, on_poison));
         self
     }
 }

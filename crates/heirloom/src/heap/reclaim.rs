@@ -7,6 +7,8 @@
 //! Killed meanwhile, the next opening finds the rest.
 #![expect(unsafe_code, reason = "frees what nobody reaches")]
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use heirloom_abi::pool::PoolReader;
 use heirloom_abi::roots::Roots;
 
@@ -55,7 +57,7 @@ impl Heap {
 
     fn find_unreached(&self) -> Result<Vec<Unreached>, Vec<String>> {
         let doubt = |error: &dyn std::fmt::Display| vec![error.to_string()];
-        let memory = Mapped(&self.backing);
+        let (pool, memory) = (self.hall.pool(), Mapped(&self.backing));
         let base = self.backing.base().as_ptr().addr() as u64;
         let record = roots::copy_of(&self.backing, self.layout.roots).map_err(|error| doubt(&error))?;
         let record = Roots::read(&record).map_err(|error| doubt(&error))?;
@@ -64,7 +66,9 @@ impl Heap {
             .map(|root| Start { name: root.name, form: root.ty, offset: root.object_offset })
             .collect();
         let reader = PoolReader::open(&memory, self.layout.control.offset).map_err(|error| doubt(&error))?;
-        let traced = trace::trace(&memory, &reader, base, self.backing.len(), &starts, &[])
+        let kept: Vec<u64> =
+            (0..pool.nr_cpu_slots()).map(|index| pool.cpu(index).diary().load(Relaxed)).collect();
+        let traced = trace::trace(&memory, &reader, base, self.backing.len(), &starts, &kept)
             .map_err(|error| doubt(&error))?;
         match traced.doubts() {
             doubts if doubts.is_empty() => Ok(traced.unreached().collect()),

@@ -16,8 +16,12 @@ use heirloom_abi::heap::Region;
 use heirloom_abi::roots::{self, NewRoot, Roots, RootsError};
 use heirloom_abi::types::{TypeView, TypesError};
 
-use super::{Inside, bytes};
+use super::{Inside, bytes, migrate};
 use crate::backing::Backing;
+use crate::evolve::ConvertError;
+use crate::evolve::Listener;
+use crate::evolve::count::{HeapMemory, count};
+use crate::evolve::shape::Shapes;
 use crate::foreign::RootRow;
 use crate::heritable::Heritable;
 use crate::note::{Candidate, CandidateError, HeapFormat};
@@ -65,6 +69,22 @@ pub enum RootError {
         /// The first difference.
         difference: String,
     },
+    /// The object could not be made one of this program's type.
+    #[error("root `{name}` cannot be migrated: {error}")]
+    Convert {
+        /// Which root.
+        name: String,
+        /// Why.
+        error: ConvertError,
+    },
+    /// A field is marked as a secret that cannot be one.
+    #[error("root `{name}`: {reason}")]
+    Secret {
+        /// Which root.
+        name: String,
+        /// Which type, and what can be one.
+        reason: String,
+    },
     /// No room for the object.
     #[error("root `{name}`: {error}")]
     NoRoom {
@@ -83,11 +103,87 @@ struct Table {
     instance: u64,
     backing: Arc<Backing>,
     region: Region,
+    /// Told how far a migration at the first use is.
+    listener: Option<Listener>,
     /// Roots that keep an address, to be made to forget it.
     found: Vec<&'static AtomicUsize>,
 }
 
 static TABLE: Mutex<Option<Table>> = Mutex::new(None);
+
+/// An entry of the record, copied out.
+pub(crate) struct Entry {
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) ty: Vec<u8>,
+    pub(crate) offset: u64,
+    pub(crate) serial: u64,
+    /// No other entry of its name counts.
+    pub(crate) is_current: bool,
+}
+
+/// Copies all entries out of a record.
+pub(super) fn entries(backing: &Backing, region: Region) -> Result<Vec<Entry>, RootError> {
+    let _one = table();
+    Ok(entries_of(&Roots::read(&copy_of(backing, region)?)?))
+}
+
+/// Copies all entries out of a record that was read.
+pub(crate) fn entries_of(roots: &Roots<'_>) -> Vec<Entry> {
+    let entry = |root: roots::Root<'_>| Entry {
+        index: root.index,
+        name: root.name.to_owned(),
+        ty: root.ty.to_owned(),
+        offset: root.object_offset,
+        serial: root.serial,
+        is_current: !roots.is_superseded(&root),
+    };
+    roots.iter_all().map(entry).collect()
+}
+
+/// Gives a root of the open heap another object.
+pub(super) fn supersede(root: &NewRoot<'_>) -> Result<(), RootError> {
+    with_record(|record| roots::supersede(record, root).map(drop))
+}
+
+/// Forgets an entry of the open heap.
+pub(super) fn retire(index: usize) -> Result<(), RootError> {
+    with_record(|record| roots::retire(record, index))
+}
+
+/// The address of the open heap.
+pub(super) fn base() -> Result<usize, RootError> {
+    let table = table_or_closed()?;
+    Ok(table.backing.base().as_ptr().expose_provenance())
+}
+
+/// Counts the values that an entry's object reaches.
+pub(super) fn count_values(entry: &Entry, ty: &TypeView<'_>) -> u64 {
+    let Ok(table) = table_or_closed() else { return 0 };
+    let (memory, base) = (bytes::Mapped(&table.backing), table.backing.base().addr().get() as u64);
+    count(&Shapes::of(ty), &HeapMemory { file: &memory, base }, base + entry.offset)
+}
+
+/// What is known of the open heap. A conversion runs while the table is locked, or before anybody else can lock it: what it needs
+/// of it is a copy.
+struct Known {
+    backing: Arc<Backing>,
+    region: Region,
+}
+
+static OPEN: Mutex<Option<Known>> = Mutex::new(None);
+
+fn table_or_closed() -> Result<Known, RootError> {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = open.as_ref().ok_or(RootError::Closed)?;
+    Ok(Known { backing: known.backing.clone(), region: known.region })
+}
+
+fn with_record(change: impl FnOnce(&mut [u8]) -> Result<(), RootsError>) -> Result<(), RootError> {
+    let known = table_or_closed()?;
+    // SAFETY: whoever changes the record has the table's lock, or the heap to itself: the door is closed.
+    Ok(change(unsafe { record(&known.backing, known.region) })?)
+}
 
 /// Writes an empty record.
 pub(super) fn format(backing: &Backing, region: Region) -> Result<(), RootError> {
@@ -154,8 +250,9 @@ pub(crate) enum CheckError {
 }
 
 /// Makes the record of the heap that was just opened the one that roots are looked up in.
-pub(super) fn open(instance: u64, backing: Arc<Backing>, region: Region) {
-    *table() = Some(Table { instance, backing, region, found: Vec::new() });
+pub(super) fn open(instance: u64, backing: Arc<Backing>, region: Region, listener: Option<Listener>) {
+    *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { backing: backing.clone(), region });
+    *table() = Some(Table { instance, backing, region, listener, found: Vec::new() });
 }
 
 /// Makes every root forget its address: the heap closes.
@@ -165,7 +262,44 @@ pub(super) fn forget_all(instance: u64) {
         for cell in table.take().into_iter().flat_map(|table| table.found) {
             cell.store(0, Release);
         }
+        *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// The rows of this heap's record.
+pub(super) fn rows_of(backing: &Backing, region: Region) -> Result<Vec<RootRow>, RootError> {
+    rows(&copy_of(backing, region)?)
+}
+
+/// The names of poisoned roots.
+pub(super) fn poisoned() -> Vec<String> {
+    let table = table();
+    let copy = table.as_ref().and_then(|table| copy_of(&table.backing, table.region).ok());
+    let roots = copy.as_ref().and_then(|copy| Roots::read(copy).ok());
+    let is_poisoned = |root: &roots::Root<'_>| root.state == roots::RootState::Poisoned;
+    roots.map_or_else(Vec::new, |roots| {
+        roots.iter().filter(is_poisoned).map(|root| root.name.to_owned()).collect()
+    })
+}
+
+/// Says whether a root is poisoned. Does nothing where there is no such root.
+pub(super) fn set_poisoned(name: &str, is_poisoned: bool) -> Result<(), RootError> {
+    let mut table = table();
+    let table = table.as_mut().ok_or(RootError::Closed)?;
+    // SAFETY: the table's lock is held, and this is the only reference to the record.
+    let record = unsafe { record(&table.backing, table.region) };
+    let Some(index) = Roots::read(record)?.find(name).map(|root| root.index) else { return Ok(()) };
+    let state = if is_poisoned { roots::RootState::Poisoned } else { roots::RootState::Live };
+    Ok(roots::set_state(record, index, state)?)
+}
+
+/// The index of a root that is there.
+pub(super) fn index_of(name: &str) -> Result<u32, RootError> {
+    let table = table();
+    let table = table.as_ref().ok_or(RootError::Closed)?;
+    let copy = copy_of(&table.backing, table.region)?;
+    let found = Roots::read(&copy)?.find(name).map(|root| root.index as u32);
+    found.ok_or(RootError::Closed)
 }
 
 /// The rows of a foreign record.
@@ -244,9 +378,25 @@ impl<T: Heritable + Default + Sync> Root<T> {
     fn find(&'static self, table: &mut Option<Table>) -> Result<Option<usize>, RootError> {
         let table = table.as_mut().ok_or(RootError::Closed)?;
         let copy = copy_of(&table.backing, table.region)?;
-        let Some(root) = Roots::read(&copy)?.find(self.name()) else { return Ok(None) };
-        self.check_type(root.ty)?;
+        let roots = Roots::read(&copy)?;
+        let Some(mut root) = roots.find(self.name()) else { return Ok(None) };
         let base = table.backing.base().as_ptr().expose_provenance();
+        let (changed, old);
+        if root.ty != self.type_bytes() {
+            let entries = entries_of(&roots);
+            old = entries.into_iter().find(|entry| entry.index == root.index).ok_or(RootError::Closed)?;
+            // The old type is still to be had from nowhere else: the table is locked, and every thread asks here first.
+            migrate::migrate(self.declared(), &old, table.listener.as_ref())?;
+            changed = copy_of(&table.backing, table.region)?;
+            root = Roots::read(&changed)?.find(self.name()).ok_or(RootError::Closed)?;
+            // SAFETY: the table's lock is held, and this is the only reference to the record.
+            roots::retire(unsafe { record(&table.backing, table.region) }, old.index)?;
+            if root.object_offset != old.offset {
+                let at = std::ptr::with_exposed_provenance_mut(base + old.offset as usize);
+                // SAFETY: no entry names it any more, and nothing new refers to it: it was only read.
+                unsafe { migrate::give_back(at, &old) };
+            }
+        }
         Ok(Some(self.keep(table, base + root.object_offset as usize)))
     }
 
@@ -255,18 +405,6 @@ impl<T: Heritable + Default + Sync> Root<T> {
             table.found.push(&self.declared().cell);
         }
         address
-    }
-
-    fn check_type(&self, inherited: &[u8]) -> Result<(), RootError> {
-        if inherited == self.type_bytes() {
-            return Ok(());
-        }
-        let difference = match heirloom_abi::types::first_difference(inherited, self.type_bytes()) {
-            Ok(Some(difference)) => difference.to_string(),
-            Ok(None) => return Ok(()),
-            Err(error) => return Err(RootError::Type { name: self.name().to_owned(), error }),
-        };
-        Err(RootError::Changed { name: self.name().to_owned(), difference })
     }
 }
 
@@ -331,7 +469,7 @@ pub(crate) fn record_bytes(region: Region) -> Result<usize, RootsError> {
 ///
 /// Nobody else refers to the record while the slice lives.
 #[expect(clippy::mut_from_ref, reason = "the bytes are the file's, not the backing's")]
-unsafe fn record(backing: &Backing, region: Region) -> &mut [u8] {
+pub(super) unsafe fn record(backing: &Backing, region: Region) -> &mut [u8] {
     assert!(region.offset + region.bytes <= backing.len(), "the roots record lies outside the heap's file");
     // SAFETY: inside the file, so mapped and backed; exclusive by the caller's promise.
     unsafe {

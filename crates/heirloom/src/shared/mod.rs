@@ -31,7 +31,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering::*, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering::*, compiler_fence, fence};
 
 pub use count::{Atomic, Count, Local};
 pub use weak::Weak;
@@ -119,6 +119,8 @@ impl<T, C: Count> Shared<T, C> {
         // SAFETY: as the strong count is 0 nobody looks at the value; the weak pointer becomes the one that all strong ones have.
         unsafe {
             (&raw mut (*block.as_ptr()).value).write(MaybeUninit::new(value));
+            // Another thread may have been given a weak pointer, and sees the value once it sees the count.
+            fence(Release);
             C::add(&(*block.as_ptr()).counts, 1);
         }
         std::mem::forget(weak);

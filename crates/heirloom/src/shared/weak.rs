@@ -6,7 +6,7 @@ use std::alloc::Layout;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{Ordering::*, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering::*, compiler_fence};
 
 use super::count::{self, Atomic, Count, ONE_WEAK};
 use super::{Block, FORMAT_VERSION, Shared, let_go};
@@ -59,14 +59,14 @@ impl<T, C: Count> Weak<T, C> {
     /// Makes a strong pointer, if the value is still there.
     #[inline]
     pub fn upgrade(&self) -> Option<Shared<T, C>> {
-        let block = self.block()?;
+        let counts = self.counts()?;
         // INVARIANT: it has just been counted.
-        C::upgrade(&block.counts).then(|| Shared { block: self.block, owns: PhantomData })
+        C::upgrade(counts).then(|| Shared { block: self.block, owns: PhantomData })
     }
 
     /// Returns how many strong pointers there are; with other threads about it may be another number by now.
     pub fn strong_count(&self) -> usize {
-        self.block().map_or(0, |block| count::strong(block.counts.load(Relaxed)))
+        self.counts().map_or(0, |counts| count::strong(counts.load(Relaxed)))
     }
 
     /// Returns whether two pointers name the same block, or none.
@@ -74,9 +74,10 @@ impl<T, C: Count> Weak<T, C> {
         self.block == other.block
     }
 
-    fn block(&self) -> Option<&Block<T>> {
+    /// Returns the counts, unless the pointer leads nowhere. No reference covers the value: somebody may be dropping it.
+    fn counts(&self) -> Option<&AtomicU64> {
         // SAFETY: by the type invariant the pointer names a block, which stays as long as this pointer is counted.
-        (self.block != NonNull::dangling()).then(|| unsafe { self.block.as_ref() })
+        (self.block != NonNull::dangling()).then(|| unsafe { &(*self.block.as_ptr()).counts })
     }
 }
 
@@ -89,8 +90,8 @@ impl<T, C: Count> Default for Weak<T, C> {
 impl<T, C: Count> Clone for Weak<T, C> {
     #[inline]
     fn clone(&self) -> Self {
-        if let Some(block) = self.block() {
-            C::add(&block.counts, ONE_WEAK);
+        if let Some(counts) = self.counts() {
+            C::add(counts, ONE_WEAK);
             compiler_fence(SeqCst);
         }
         // INVARIANT: it has just been counted.

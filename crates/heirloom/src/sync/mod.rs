@@ -20,13 +20,50 @@
 
 mod futex;
 mod mutex;
+mod once;
 mod rwlock;
 
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{Once, OnceLock};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// In what state a lock was left by those who held it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nobody held it.
+    Free,
+    /// So many threads were reading.
+    BeingRead {
+        /// How many.
+        readers: u32,
+    },
+    /// A thread was in the middle of changing it: the value may be half changed.
+    BeingChanged {
+        /// The generation of that thread; for a mutex, modulo 2^29.
+        generation: u32,
+    },
+    /// A thread had panicked while it changed it, and nobody has looked after it since.
+    Poisoned,
+}
+
+impl Left {
+    /// Reads what a lock's first eight bytes say, by the name of its type; `None` where that is no lock.
+    pub(crate) fn read(type_text: &str, word: u64) -> Option<Self> {
+        if type_text.starts_with("Mutex<") {
+            Some(mutex::left_in(word as u32))
+        } else if type_text.starts_with("RwLock<") {
+            Some(rwlock::left_in(word))
+        } else {
+            None
+        }
+    }
+}
 
 /// Version of the layout of [`Mutex`].
 pub const MUTEX_FORMAT_VERSION: u32 = 1;
+
+/// Version of the layouts of [`Once`] and [`OnceLock`].
+pub const ONCE_FORMAT_VERSION: u32 = 1;
 
 /// Version of the layout of [`RwLock`].
 pub const RWLOCK_FORMAT_VERSION: u32 = 1;

@@ -20,7 +20,7 @@ use std::sync::atomic::{
 };
 use std::thread;
 
-use super::{MUTEX_FORMAT_VERSION, futex};
+use super::{Left, MUTEX_FORMAT_VERSION, futex};
 use crate::generation;
 use crate::heritable::{Heritable, TypeDesc};
 
@@ -164,6 +164,17 @@ fn held() -> u32 {
 fn is_abandoned(word: u32) -> bool {
     let holder = word & !(CONTENDED | POISONED);
     holder & LOCKED != 0 && holder != held() && holder >> GENERATION_SHIFT != 0
+}
+
+/// Reads what a mutex's holder has left, from its first four bytes.
+pub(super) fn left_in(word: u32) -> Left {
+    if word & LOCKED != 0 {
+        Left::BeingChanged { generation: word >> GENERATION_SHIFT }
+    } else if word & POISONED != 0 {
+        Left::Poisoned
+    } else {
+        Left::Free
+    }
 }
 
 /// Returns the word by which this generation takes the mutex, if it is free.

@@ -22,7 +22,7 @@ use std::sync::atomic::{
 };
 use std::thread;
 
-use super::{RWLOCK_FORMAT_VERSION, futex};
+use super::{Left, RWLOCK_FORMAT_VERSION, futex};
 use crate::generation;
 use crate::heritable::{Heritable, TypeDesc};
 
@@ -325,6 +325,19 @@ impl<T: fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
 impl<T: fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         T::fmt(self, f)
+    }
+}
+
+/// Reads what a lock's holders have left, from its first eight bytes.
+pub(super) fn left_in(state: u64) -> Left {
+    if state & WRITING != 0 {
+        Left::BeingChanged { generation: (state >> GENERATION_SHIFT) as u32 }
+    } else if state & POISONED != 0 {
+        Left::Poisoned
+    } else if state & READERS != 0 {
+        Left::BeingRead { readers: (state & READERS) as u32 }
+    } else {
+        Left::Free
     }
 }
 

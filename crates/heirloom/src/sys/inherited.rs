@@ -1,7 +1,7 @@
 //! What a program was started with: descriptors by number, and its environment.
 #![expect(unsafe_code, reason = "takes over descriptors by number, and changes the environment")]
 
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{fs, io};
 
 use rustix::io::{Errno, FdFlags};
@@ -32,6 +32,39 @@ pub(crate) unsafe fn inherit_fd(number: RawFd) -> io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
     Ok(fd)
+}
+
+/// Closes all descriptors but these two.
+///
+/// # Safety
+///
+/// Nothing in this process uses any other.
+pub(crate) unsafe fn close_all_but(one: BorrowedFd<'_>, other: BorrowedFd<'_>) {
+    let mut kept = [one.as_raw_fd().cast_unsigned(), other.as_raw_fd().cast_unsigned()];
+    kept.sort_unstable();
+    let mut first = 0;
+    for last in kept.into_iter().map(Some).chain([None]) {
+        let end = last.map_or(u32::MAX, |last| last.wrapping_sub(1));
+        if last != Some(first) {
+            // SAFETY: the caller says that nobody uses what is closed. The kept numbers are not in the range.
+            unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) };
+        }
+        first = last.map_or(u32::MAX, |last| last + 1);
+    }
+}
+
+/// Makes the standard streams lead nowhere, whether or not they are open.
+pub(crate) fn be_silent() {
+    let flags = rustix::fs::OFlags::RDWR;
+    let Ok(nowhere) = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()) else { return };
+    for stream in 0..3 {
+        // SAFETY: the standard streams are everybody's; a copy onto one of them replaces it and nothing else.
+        unsafe { libc::dup2(nowhere.as_raw_fd(), stream) };
+    }
+    if nowhere.as_raw_fd() < 3 {
+        // It is one of them itself.
+        std::mem::forget(nowhere);
+    }
 }
 
 /// Removes a variable from the environment, if no other thread can be reading it.

@@ -6,7 +6,7 @@
 //!
 //! - `file`, `memory`: the heap's file and its mapping. `clock`: time, fences, chance.
 //! - `identity`: who a process is. `start`: programs beside this one or in its place. `holder`: a second user of this address space.
-//! - `socket`: messages. `inherited`: what this program was started with.
+//! - `socket`: messages. `peer`: sockets by a name, and who is there. `inherited`: what this program was started with.
 
 mod clock;
 mod file;
@@ -14,6 +14,7 @@ mod holder;
 mod identity;
 mod inherited;
 mod memory;
+mod peer;
 mod socket;
 mod start;
 
@@ -23,6 +24,7 @@ pub(crate) use holder::*;
 pub(crate) use identity::*;
 pub(crate) use inherited::*;
 pub(crate) use memory::*;
+pub(crate) use peer::*;
 pub(crate) use socket::*;
 pub use start::Ended;
 pub(crate) use start::{Child, Image, exec};

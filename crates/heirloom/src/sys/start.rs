@@ -102,14 +102,14 @@ impl Child {
         Some(Self { pid, pidfd })
     }
 
+    pub(crate) fn of_pidfd(pid: u32, pidfd: OwnedFd) -> Option<Self> {
+        Some(Self { pid: Pid::from_raw(pid.cast_signed())?, pidfd })
+    }
+
     /// Whether this process may end it.
     pub(crate) fn may_kill(&self) -> bool {
         // SAFETY: signal 0 is none: the call only asks. A pidfd cannot mean another process.
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), 0, 0usize, 0) == 0 }
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        wait_readable(&[self.as_fd()], Some(std::time::Instant::now())).is_ok_and(|ended| ended[0])
     }
 
     pub(crate) fn pid(&self) -> u32 {

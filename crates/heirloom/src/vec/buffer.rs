@@ -1,12 +1,23 @@
 //! The block behind a `Vec`: room for `capacity` values, of which it knows none.
 //!
 //! Every size is worked out in safe code; a choice becomes memory in `resize` and `drop`.
+//!
+//! # A kill while it grows
+//!
+//! ```text
+//! allocate new -> copy -> start = new -> capacity = new -> give the old block back
+//!              ^ a leak                                 ^ a leak of the old one
+//! ```
+//!
+//! So at no instant the words name memory that is free. The pool's `alloc_into`, which would close the first window, is no help: it makes the place
+//! name the new block before anything has been copied there, and a block without the values is worse than a leak.
 
 #![expect(unsafe_code, reason = "owns the block that its pointer names")]
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 use crate::alloc::{self, AllocError};
 
@@ -106,15 +117,51 @@ impl<T> Buffer<T> {
         }
         let capacity = fitting::<T>(wanted)?;
         let layout = Layout::array::<T>(capacity).map_err(|_| AllocError::TOO_LARGE)?;
-        let start = match self.block() {
-            None => alloc::allocate(layout)?,
-            // SAFETY: by the type invariant this is the layout of our own block, and the new size is not zero.
-            Some((block, old)) => unsafe { alloc::reallocate(block, old, layout.size())? },
-        };
-        // INVARIANT: the block was allocated, or reallocated at the same alignment, with exactly this layout.
+        if self.resize_in_place(capacity) {
+            return Ok(());
+        }
+        let before = self.block();
+        let start = alloc::allocate(layout)?;
+        if let Some((block, old)) = before {
+            // SAFETY: both blocks hold the smaller of the sizes, and they are two.
+            unsafe { start.as_ptr().copy_from_nonoverlapping(block.as_ptr(), old.size().min(layout.size())) };
+        }
+        // INVARIANT: the block was allocated with exactly this layout.
         self.start = start.cast();
         self.capacity = capacity as u64;
+        if let Some((block, old)) = before {
+            compiler_fence(SeqCst);
+            // SAFETY: the block was ours, and nothing names it any more.
+            unsafe { alloc::deallocate(block, old) };
+        }
         Ok(())
+    }
+
+    /// Makes room for more values as `reserve` does, if the block can stay where it is; says whether it did.
+    pub(crate) fn grow_in_place(&mut self, len: usize, additional: usize) -> bool {
+        let Some(needed) = len.checked_add(additional) else { return false };
+        fitting::<T>(needed.max(self.capacity().saturating_mul(2)))
+            .is_ok_and(|capacity| self.resize_in_place(capacity))
+    }
+
+    /// Gives back the room beyond `len` values, if the block can stay where it is; says whether there is none now.
+    pub(crate) fn shrink_in_place(&mut self, len: usize) -> bool {
+        debug_assert!(len <= self.capacity());
+        fitting::<T>(len).is_ok_and(|wanted| wanted >= self.capacity() || self.resize_in_place(wanted))
+    }
+
+    /// Resizes the block for `capacity` values, which is what such a block holds, if it can stay where it is.
+    fn resize_in_place(&mut self, capacity: usize) -> bool {
+        let (Some((block, old)), Ok(new)) = (self.block(), Layout::array::<T>(capacity)) else {
+            return false;
+        };
+        // SAFETY: by the type invariant this is the layout of our own block; who shrinks it uses no more than the new size.
+        let stays = new.size() != 0 && unsafe { alloc::resize_in_place(block, old, new.size()) };
+        if stays {
+            // INVARIANT: the block has this layout now.
+            self.capacity = capacity as u64;
+        }
+        stays
     }
 
     /// Returns the block and its layout, if there is one.

@@ -64,6 +64,16 @@ impl<M: Memory + ?Sized> PoolReader<'_, M> {
         Ok(())
     }
 
+    /// Reads where the diary of CPU slot `cpu` lies, or 0.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::Outside`].
+    pub fn diary(&self, cpu: u32) -> Result<u64, PoolError> {
+        let at = self.control + self.geometry.cpu_offset(cpu) + offset_of!(CpuRecord, diary) as u64;
+        Ok(u64::from_le_bytes(self.read("cpu slot", at)?))
+    }
+
     fn for_each_in_magazine(
         &self,
         cpu: u32,

@@ -11,17 +11,18 @@
 //! contradict themselves. One line in [`KNOWN`] for each name and version; what has none is reported, never guessed at.
 
 use super::shapes::{Node, Shapes};
+use crate::btree_map::shape as btree;
 
 /// A collection of one version.
-pub(super) struct Collection {
-    pub(super) name: &'static str,
-    pub(super) version: u32,
+pub(crate) struct Collection {
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
     /// Type arguments.
-    pub(super) args: usize,
+    pub(crate) args: usize,
     /// True where it has no memory of its own: it leads only where its arguments lead.
-    pub(super) is_inline: bool,
+    pub(crate) is_inline: bool,
     /// Bytes of its own that `decode` reads.
-    pub(super) head_bytes: usize,
+    pub(crate) head_bytes: usize,
     decode: fn(&Shapes, &Held<'_>) -> Result<Holding, Wrong>,
 }
 
@@ -37,56 +38,76 @@ struct Held<'a> {
 
 /// What a collection holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holding {
+pub(crate) enum Holding {
     /// Nothing.
     Nothing,
     /// A value, at this place.
     Inline(Node, u64),
     /// A block.
     Block(Block),
+    /// A block that others may own too.
+    Shared(Block),
 }
 
 /// A block that a collection owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// The address of its first byte.
-    pub(super) address: u64,
+    pub(crate) address: u64,
     /// The bytes that it was allocated with.
-    pub(super) bytes: u64,
-    pub(super) contents: Contents,
+    pub(crate) bytes: u64,
+    pub(crate) contents: Contents,
 }
 
 /// What lies in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Contents {
+pub(crate) enum Contents {
     /// Bytes.
     Bytes,
     /// Bytes that are UTF-8.
     Text,
-    /// Values from the start on: of which type, and how many.
-    Values(Node, u64),
+    /// Values one after the other.
+    Values {
+        /// Of which type.
+        node: Node,
+        /// Bytes before the first.
+        skip: u64,
+        /// How many.
+        len: u64,
+    },
     /// Values in a ring: of which type, how many have room, where the first lies, how many.
     Ring(Node, u64, u64, u64),
     /// Buckets, then control bytes.
     Table(Table),
+    /// A node of a B-tree: its own head says the rest.
+    Tree(Tree),
+}
+
+/// A node of a B-tree, at some height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tree {
+    pub(crate) key: Node,
+    pub(crate) value: Option<Node>,
+    /// `None` in the root, which says it itself.
+    pub(crate) height: Option<u16>,
 }
 
 /// The buckets of a swiss table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Table {
-    pub(super) key: Node,
-    pub(super) value: Option<Node>,
+pub(crate) struct Table {
+    pub(crate) key: Node,
+    pub(crate) value: Option<Node>,
     /// Where the value lies behind the start of its key.
-    pub(super) value_at: u64,
-    pub(super) stride: u64,
-    pub(super) buckets: u64,
+    pub(crate) value_at: u64,
+    pub(crate) stride: u64,
+    pub(crate) buckets: u64,
     /// Where the control bytes start, within the block.
-    pub(super) control: u64,
+    pub(crate) control: u64,
 }
 
 /// The bytes of a collection contradict themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wrong(pub(super) &'static str);
+pub(crate) struct Wrong(pub(crate) &'static str);
 
 /// Every layout that is known.
 static KNOWN: &[Collection] = &[
@@ -105,19 +126,27 @@ static KNOWN: &[Collection] = &[
     },
     Collection { name: "HashMap", version: 1, args: 2, is_inline: false, head_bytes: 24, decode: hash_map },
     Collection { name: "HashSet", version: 1, args: 1, is_inline: false, head_bytes: 24, decode: hash_set },
+    Collection { name: "BTreeMap", version: 1, args: 2, is_inline: false, head_bytes: 16, decode: btree_map },
+    Collection { name: "BTreeSet", version: 1, args: 1, is_inline: false, head_bytes: 16, decode: btree_set },
+    Collection { name: "Rc", version: 1, args: 1, is_inline: false, head_bytes: 8, decode: shared },
+    Collection { name: "Arc", version: 1, args: 1, is_inline: false, head_bytes: 8, decode: shared },
+    Collection { name: "RcWeak", version: 1, args: 1, is_inline: false, head_bytes: 8, decode: weak },
+    Collection { name: "ArcWeak", version: 1, args: 1, is_inline: false, head_bytes: 8, decode: weak },
     Collection { name: "Mutex", version: 1, args: 1, is_inline: true, head_bytes: 0, decode: mutex },
+    Collection { name: "Once", version: 1, args: 0, is_inline: true, head_bytes: 0, decode: nothing },
+    Collection { name: "OnceLock", version: 1, args: 1, is_inline: true, head_bytes: 4, decode: once_lock },
     Collection { name: "RwLock", version: 1, args: 1, is_inline: true, head_bytes: 0, decode: rwlock },
     Collection { name: "Option", version: 1, args: 1, is_inline: true, head_bytes: 256, decode: option },
 ];
 
 /// Finds a collection by its name and version.
-pub(super) fn find(name: &str, version: u32) -> Option<&'static Collection> {
+pub(crate) fn find(name: &str, version: u32) -> Option<&'static Collection> {
     KNOWN.iter().find(|known| known.name == name && known.version == version)
 }
 
 impl Collection {
     /// Says what a collection holds, given its first [`head_bytes`](Self::head_bytes) (or all it has) and its place.
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &self,
         shapes: &Shapes,
         args: &[Node],
@@ -154,7 +183,7 @@ fn boxed(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     let node = held.arg(0)?;
     match shapes.get(node).size {
         0 => Ok(Holding::Nothing),
-        size => block(held.word(0)?, Some(size), Contents::Values(node, 1)),
+        size => block(held.word(0)?, Some(size), Contents::Values { node, skip: 0, len: 1 }),
     }
 }
 
@@ -171,7 +200,7 @@ fn vec(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     if size == 0 || capacity == 0 {
         return Ok(Holding::Nothing);
     }
-    block(address, capacity.checked_mul(size), Contents::Values(node, len))
+    block(address, capacity.checked_mul(size), Contents::Values { node, skip: 0, len })
 }
 
 fn vec_deque(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
@@ -248,7 +277,7 @@ fn table(shapes: &Shapes, held: &Held<'_>, key: Node, value: Option<Node>) -> Re
 }
 
 /// The table of so many buckets, and the bytes of its block.
-pub(super) fn lay_out(shapes: &Shapes, key: Node, value: Option<Node>, buckets: u64) -> Option<(Table, u64)> {
+pub(crate) fn lay_out(shapes: &Shapes, key: Node, value: Option<Node>, buckets: u64) -> Option<(Table, u64)> {
     /// Control bytes are looked at in groups of so many, and there is at least one.
     const GROUP: u64 = 16;
     let (key_size, key_align) = (shapes.get(key).size, shapes.get(key).align);
@@ -262,12 +291,79 @@ pub(super) fn lay_out(shapes: &Shapes, key: Node, value: Option<Node>, buckets: 
     Some((Table { key, value, value_at, stride, buckets, control }, bytes))
 }
 
+fn btree_map(_: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    tree(held, held.arg(0)?, Some(held.arg(1)?))
+}
+
+/// As a map to nothing.
+fn btree_set(_: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    tree(held, held.arg(0)?, None)
+}
+
+fn tree(held: &Held<'_>, key: Node, value: Option<Node>) -> Result<Holding, Wrong> {
+    match held.word(0)? {
+        0 => Ok(Holding::Nothing),
+        // How large it is, its height says: it has a head at least.
+        root => {
+            block(root, Some(btree::HEAD_BYTES as u64), Contents::Tree(Tree { key, value, height: None }))
+        }
+    }
+}
+
+/// What the nodes of such a tree look like.
+pub(crate) fn shape_of(shapes: &Shapes, tree: &Tree) -> btree::Shape {
+    let numbers = |node: Node| (shapes.get(node).size as usize, shapes.get(node).align as usize);
+    btree::Shape::of(numbers(tree.key), tree.value.map_or((0, 1), numbers))
+}
+
+fn shared(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    counted(shapes, held, 1)
+}
+
+/// The block is there, the value may be gone; whoever owns it leads to it.
+fn weak(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    counted(shapes, held, 0)
+}
+
+fn counted(shapes: &Shapes, held: &Held<'_>, len: u64) -> Result<Holding, Wrong> {
+    /// Bytes of the counts before the value.
+    const COUNTS: u64 = 8;
+    let node = held.arg(0)?;
+    let (size, align) = (shapes.get(node).size, shapes.get(node).align.max(COUNTS));
+    let address = held.word(0)?;
+    // One that leads nowhere holds the alignment.
+    if address == align {
+        return Ok(Holding::Nothing);
+    }
+    let skip = COUNTS.next_multiple_of(shapes.get(node).align);
+    let bytes = skip.checked_add(size).and_then(|bytes| bytes.checked_next_multiple_of(align));
+    match block(address, bytes, Contents::Values { node, skip, len })? {
+        Holding::Block(block) => Ok(Holding::Shared(block)),
+        other => Ok(other),
+    }
+}
+
 fn mutex(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     behind(shapes, held, 4)
 }
 
 fn rwlock(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     behind(shapes, held, 12)
+}
+
+fn nothing(_: &Shapes, _: &Held<'_>) -> Result<Holding, Wrong> {
+    Ok(Holding::Nothing)
+}
+
+/// The value is there once it was made.
+fn once_lock(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    const STATE: u8 = 3;
+    const DONE: u8 = 2;
+    match held.head.first().map(|word| word & STATE) {
+        Some(DONE) => behind(shapes, held, 4),
+        Some(_) => Ok(Holding::Nothing),
+        None => Err(Wrong("it is smaller than its layout")),
+    }
 }
 
 /// The value behind a lock's own words.

@@ -207,7 +207,7 @@ fn of_value<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, node: Node, at: u64) -> 
         Parts::Collection(..) => match walk.holding(node, at).ok()? {
             Holding::Nothing => Some(0),
             Holding::Inline(inner, place) => of_value(walk, inner, place),
-            Holding::Block(block) => walk.slot_of(&block).ok().map(|_| OWNS),
+            Holding::Block(block) | Holding::Shared(block) => walk.slot_of(&block).ok().map(|_| OWNS),
         },
         Parts::Plain | Parts::Unknown(..) => Some(0),
         _ if walk.pages.read(at, &mut bytes[..len]).is_none() => None,
@@ -220,8 +220,10 @@ fn of_value<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, node: Node, at: u64) -> 
         Parts::Among(values) => values.iter().any(|&one| is_value(&bytes[..len], one)).then_some(1),
         Parts::Cases(tag, cases) => {
             let tag = (*tag).min(len);
-            let (_, fields) = cases.iter().find(|&&(value, _)| is_value(&bytes[..tag], value))?;
-            fields.iter().try_fold(1u32, |sum, &(offset, field)| Some(sum + of_value(walk, field, at + offset)?))
+            let fields = shapes.fields_of(cases, &bytes[..tag])?;
+            fields
+                .iter()
+                .try_fold(1u32, |sum, &(offset, field)| Some(sum + of_value(walk, field, at + offset)?))
         }
     }
 }

@@ -25,6 +25,7 @@
 mod collections;
 mod ground;
 mod likely;
+mod locks;
 mod pages;
 mod shapes;
 #[cfg(test)]
@@ -38,8 +39,10 @@ use std::vec::Vec;
 use heirloom_abi::pool::{Memory, PoolError, PoolReader};
 use heirloom_abi::types::TypesError;
 
+pub(crate) use collections::{Contents, Holding};
 use ground::{Ground, Slot};
-use shapes::Shapes;
+pub(crate) use locks::is_locked;
+pub(crate) use shapes::{Node, Parts, Shapes};
 use walk::{Findings, Walk};
 
 /// What a heap holds that no root reaches.
@@ -137,6 +140,7 @@ pub fn trace<'m, M: Memory + ?Sized, R: Memory + ?Sized>(
     for (start, node) in starts.iter().zip(nodes) {
         walk.root(start.name, node, start.offset);
     }
+    walk.settle_weak();
     let Walk { ground, findings, .. } = walk;
     Ok(Traced { memory, base, shapes, ground, findings })
 }

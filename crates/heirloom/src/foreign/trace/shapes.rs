@@ -15,27 +15,30 @@ use heirloom_abi::types::{Fields, Shape, TypeView, TypesError};
 use super::collections::{Collection, find};
 
 /// The number of a type.
-pub(super) type Node = u32;
+pub(crate) type Node = u32;
+
+/// The value of a tag, and the fields that are then there.
+pub(crate) type Case = (i128, Vec<(u64, Node)>);
 
 /// All types of the roots.
 #[derive(Default)]
-pub(super) struct Shapes {
+pub(crate) struct Shapes {
     types: Vec<Type>,
 }
 
 /// One type.
-pub(super) struct Type {
+pub(crate) struct Type {
     /// As Rust writes it.
-    pub(super) text: String,
-    pub(super) size: u64,
-    pub(super) align: u64,
-    pub(super) parts: Parts,
+    pub(crate) text: String,
+    pub(crate) size: u64,
+    pub(crate) align: u64,
+    pub(crate) parts: Parts,
     /// False where no value of it leads anywhere.
-    pub(super) points: bool,
+    pub(crate) points: bool,
 }
 
 /// What is inside a type.
-pub(super) enum Parts {
+pub(crate) enum Parts {
     /// Any bytes.
     Plain,
     /// 0 or 1.
@@ -49,7 +52,7 @@ pub(super) enum Parts {
     /// Fields: where, and what.
     Fields(Vec<(u64, Node)>),
     /// An integer of so many bytes, and for each of its values the fields that are then there.
-    Cases(usize, Vec<(i128, Vec<(u64, Node)>)>),
+    Cases(usize, Vec<Case>),
     /// Elements: how many, and what.
     Elements(u64, Node),
     /// A collection that this program knows.
@@ -67,16 +70,16 @@ struct Around<'a> {
 
 impl Shapes {
     /// Adds a type from its byte form.
-    pub(super) fn add(&mut self, form: &[u8]) -> Result<Node, TypesError> {
+    pub(crate) fn add(&mut self, form: &[u8]) -> Result<Node, TypesError> {
         Ok(self.node(&TypeView::parse(form)?, None))
     }
 
-    pub(super) fn get(&self, node: Node) -> &Type {
+    pub(crate) fn get(&self, node: Node) -> &Type {
         &self.types[node as usize]
     }
 
     /// All types, with their numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Node, &Type)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Node, &Type)> {
         (0..).zip(&self.types)
     }
 
@@ -159,6 +162,11 @@ impl Shapes {
         node
     }
 
+    /// The fields of the variant that a tag of these bytes stands for.
+    pub(crate) fn fields_of<'a>(&self, cases: &'a [Case], tag: &[u8]) -> Option<&'a [(u64, Node)]> {
+        cases.iter().find(|&&(value, _)| is_value(tag, value)).map(|(_, fields)| fields.as_slice())
+    }
+
     fn fields(&mut self, fields: Fields<'_>, own: &Around<'_>) -> Vec<(u64, Node)> {
         fields.map(|field| (field.offset, self.node(&field.ty, Some(own)))).collect()
     }
@@ -176,7 +184,7 @@ fn integer_bytes(repr: &str) -> usize {
 }
 
 /// True where an integer of these bytes, signed or not, is `value`.
-pub(super) fn is_value(bytes: &[u8], value: i128) -> bool {
+pub(crate) fn is_value(bytes: &[u8], value: i128) -> bool {
     let mut all = [0; 16];
     let len = bytes.len().min(16);
     all[..len].copy_from_slice(&bytes[..len]);

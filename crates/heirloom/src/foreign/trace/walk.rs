@@ -18,10 +18,11 @@ use std::vec::Vec;
 
 use heirloom_abi::pool::Memory;
 
-use super::collections::{Block, Contents, Holding, Table};
+use super::collections::{Block, Contents, Holding, Table, Tree, shape_of};
 use super::ground::{Ground, Slot};
 use super::pages::Pages;
-use super::shapes::{Node, Parts, Shapes, is_value};
+use super::shapes::{Node, Parts, Shapes};
+use crate::btree_map::shape::HEAD_BYTES;
 
 /// A walk over one heap.
 pub(super) struct Walk<'m, M: ?Sized> {
@@ -31,6 +32,8 @@ pub(super) struct Walk<'m, M: ?Sized> {
     /// The address at which the heap's owner maps it.
     pub(super) base: u64,
     stack: Vec<Frame>,
+    /// Blocks that a weak pointer names: kept by it, and not what they held.
+    weak: Vec<u64>,
     steps_left: u64,
     pub(super) findings: Findings,
     /// What was reached, and through a collection of which type, where somebody asked.
@@ -53,6 +56,7 @@ pub(super) struct Findings {
 enum Frame {
     Values { node: Node, at: u64, left: u64 },
     Table { table: Table, block: u64, next: u64 },
+    Edges { tree: Tree, at: u64, left: u64 },
 }
 
 /// So many references are described; the others are counted.
@@ -68,6 +72,7 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             ground,
             base,
             stack: Vec::new(),
+            weak: Vec::new(),
             steps_left,
             findings: Findings::default(),
             log: None,
@@ -85,6 +90,15 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             }
             None => {
                 self.broken(|| format!("root `{name}` is said to lie at {at:#x}, where no such object is"))
+            }
+        }
+    }
+
+    /// Reaches what weak pointers alone keep. After all roots.
+    pub(super) fn settle_weak(&mut self) {
+        for at in std::mem::take(&mut self.weak) {
+            if let Some(slot) = self.ground.allocated_at(at) {
+                self.ground.reach(&slot);
             }
         }
     }
@@ -120,6 +134,15 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
                         self.stack.pop();
                     }
                     self.bucket(&table, block, bucket);
+                }
+                Frame::Edges { tree, at, left } => {
+                    let (tree, place) = (*tree, *at);
+                    *at += 8;
+                    *left -= 1;
+                    if *left == 0 {
+                        self.stack.pop();
+                    }
+                    self.edge(&tree, place);
                 }
             }
             if self.findings.is_cut_short {
@@ -162,8 +185,8 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             Parts::Cases(tag, cases) => {
                 let (mut bytes, tag) = ([0; 16], (*tag).min(ty.size as usize));
                 let is_read = self.pages.read(at, &mut bytes[..tag]).is_some();
-                match cases.iter().find(|&&(value, _)| is_read && is_value(&bytes[..tag], value)) {
-                    Some((_, fields)) => {
+                match shapes.fields_of(cases, &bytes[..tag]).filter(|_| is_read) {
+                    Some(fields) => {
                         for &(offset, field) in fields {
                             self.value(field, at + offset);
                         }
@@ -186,7 +209,8 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             Parts::Collection(..) => match self.holding(node, at) {
                 Ok(Holding::Nothing) => {}
                 Ok(Holding::Inline(inner, place)) => self.value(inner, place),
-                Ok(Holding::Block(block)) => self.own(node, at, &block),
+                Ok(Holding::Block(block)) => self.own(node, at, &block, false),
+                Ok(Holding::Shared(block)) => self.own(node, at, &block, true),
                 Err(wrong) => {
                     self.broken(|| format!("{} at {at:#x}: {wrong}", ty.text));
                 }
@@ -218,7 +242,7 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
         if slot.bytes < block.bytes { Err("is larger than the object it points to") } else { Ok(slot) }
     }
 
-    fn own(&mut self, node: Node, at: u64, block: &Block) {
+    fn own(&mut self, node: Node, at: u64, block: &Block, is_shared: bool) {
         let slot = match self.slot_of(block) {
             Ok(slot) => slot,
             Err(why) => {
@@ -226,7 +250,15 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
                 return self.broken(|| format!("{text} at {at:#x} {why} ({:#x})", block.address));
             }
         };
+        if is_shared && matches!(block.contents, Contents::Values { len: 0, .. }) {
+            // Not reached yet: an owner, who leads to the value, must still be the first.
+            self.weak.push(slot.start);
+            return;
+        }
         if !self.ground.reach(&slot) {
+            if is_shared {
+                return;
+            }
             let text = &self.shapes.get(node).text;
             return self
                 .broken(|| format!("{text} at {at:#x} owns what another owns ({:#x})", block.address));
@@ -240,7 +272,7 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
     fn push(&mut self, contents: &Contents, block: u64) {
         match *contents {
             Contents::Bytes | Contents::Text => {}
-            Contents::Values(node, len) => self.push_values(node, block, len),
+            Contents::Values { node, skip, len } => self.push_values(node, block + skip, len),
             Contents::Ring(node, capacity, first, len) => {
                 let until_end = len.min(capacity - first);
                 self.push_values(node, block + first * self.shapes.get(node).size, until_end);
@@ -251,6 +283,46 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
                 if points(table.key) || table.value.is_some_and(points) {
                     self.stack.push(Frame::Table { table, block, next: 0 });
                 }
+            }
+            Contents::Tree(tree) => self.tree_node(&tree, block),
+        }
+    }
+
+    /// A node of a B-tree: its pairs, and the nodes below it, which are each of a height less.
+    fn tree_node(&mut self, tree: &Tree, block: u64) {
+        let shape = shape_of(self.shapes, tree);
+        let mut head = [0; HEAD_BYTES];
+        let is_read = self.pages.read(block, &mut head).is_some();
+        let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+        let (len, height) = (u64::from(half(10)), half(12));
+        let bytes = if height == 0 { shape.leaf_bytes } else { shape.inner_bytes } as u64;
+        let holds = self.ground.allocated_at(block).is_some_and(|slot| slot.bytes >= bytes);
+        let fits = len <= shape.capacity as u64 && tree.height.is_none_or(|below| below == height);
+        if !is_read || !holds || !fits {
+            return self.broken(|| format!("a tree has a node at {block:#x} that is none"));
+        }
+        self.push_values(tree.key, block + shape.keys as u64, len);
+        if let Some(value) = tree.value {
+            self.push_values(value, block + shape.values as u64, len);
+        }
+        if height > 0 {
+            let tree = Tree { height: Some(height - 1), ..*tree };
+            self.stack.push(Frame::Edges { tree, at: block + shape.edges as u64, left: len + 1 });
+        }
+    }
+
+    fn edge(&mut self, tree: &Tree, at: u64) {
+        if !self.step() {
+            return;
+        }
+        let mut word = [0; 8];
+        let is_read = self.pages.read(at, &mut word).is_some();
+        let address = u64::from_le_bytes(word);
+        let block = Block { address, bytes: HEAD_BYTES as u64, contents: Contents::Tree(*tree) };
+        match self.slot_of(&block).ok().filter(|_| is_read) {
+            Some(slot) if self.ground.reach(&slot) => self.push(&block.contents, slot.start),
+            _ => {
+                self.broken(|| format!("a tree has an edge at {at:#x} that leads to no node ({address:#x})"))
             }
         }
     }

@@ -1,0 +1,191 @@
+//! One program in five versions: each takes the heap of the one before it, checks every field of every object, and hands it on.
+//!
+//! ```text
+//! chain-v1 --objects 1000000 --file F chain-v2 chain-v3 chain-v4 chain-v5 chain-v4 chain-v3
+//!    fills, checks | migrates, checks | ..                            rolled back, checks | ..
+//! ```
+//!
+//! Each generation prints a line of JSON. A hand-over that is called off is no error where the next one was told to kill itself: then
+//! this generation checks that all is as it was, and ends.
+
+mod content;
+#[cfg(feature = "rkyv")]
+mod peer;
+mod schema;
+
+use std::time::{Duration, Instant};
+
+use heirloom::sync::Mutex;
+use heirloom::{Command, HandOverError, HashMap, Heap, Options, Vec};
+use serde_json::json;
+
+use schema::{Event, Session, VERSION};
+
+heirloom::root! {
+    static SESSIONS: Mutex<HashMap<u64, Session>> = "sessions";
+    static EVENTS: Mutex<Vec<Event>> = "events";
+}
+
+/// How long after its start of the migration a successor ends itself, in microseconds.
+const KILL_AFTER: &str = "CHAIN_KILL_AFTER_US";
+
+struct Args {
+    objects: u64,
+    file: Option<std::string::String>,
+    /// The heap has been at version 3, where notes are dropped.
+    lost_notes: bool,
+    next: std::vec::Vec<std::string::String>,
+}
+
+fn main() {
+    let args = read_args();
+    if let Err(error) = live(&args) {
+        eprintln!("chain v{VERSION}: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn read_args() -> Args {
+    let mut args = std::env::args().skip(1);
+    let mut read = Args { objects: 1000, file: None, lost_notes: VERSION >= 3, next: std::vec::Vec::new() };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().unwrap_or_else(|| usage());
+        match arg.as_str() {
+            "--objects" => read.objects = value().parse().unwrap_or_else(|_| usage()),
+            "--file" => read.file = Some(value()),
+            "--lost-notes" => read.lost_notes = true,
+            path if !path.starts_with('-') => read.next.push(arg),
+            _ => usage(),
+        }
+    }
+    read
+}
+
+fn usage() -> ! {
+    eprintln!("usage: chain [--objects N] [--file PATH] [--lost-notes] [NEXT-PROGRAM ..]");
+    std::process::exit(2)
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+fn live(args: &Args) -> Result<(), AnyError> {
+    let started = Instant::now();
+    if let Ok(after) = std::env::var(KILL_AFTER) {
+        let after = Duration::from_micros(after.parse()?);
+        kill_at(started + after);
+    }
+    let mut options = Options::new().size_limit(16 << 30).block_size(1 << 20);
+    if let Some(file) = &args.file {
+        options = options.file(file);
+    }
+    let first_done = std::sync::Arc::new(std::sync::OnceLock::new());
+    let (told, ended) = (first_done.clone(), std::sync::Arc::new(std::sync::Mutex::new(None)));
+    let last = ended.clone();
+    options = options.on_migration(move |_| {
+        let _ = told.set(Instant::now());
+        *last.lock().expect("nobody panics with it") = Some(Instant::now());
+    });
+    let heap = Heap::inherit_or_create("chain", options)?;
+    let opened = started.elapsed();
+    fill(&heap, args.objects);
+    let checked = check(&heap, args)?;
+    // A figure of the thing itself: from the first 16,384 values that were made to the last.
+    let span = match (first_done.get(), *ended.lock().expect("nobody panics with it")) {
+        (Some(&first), Some(last)) => last.duration_since(first).as_secs_f64() * 1e3,
+        _ => 0.0,
+    };
+    let stats = heap.stats();
+    let live = heap.scan()?.live_objects;
+    let mut line = json!({
+        "version": VERSION,
+        "generation": heap.generation(),
+        "origin": format!("{:?}", heap.origin()),
+        "checked": checked,
+        "live_objects": live,
+        "opened_ms": opened.as_secs_f64() * 1e3,
+        "migration_ms": span,
+        "held_mib": stats.held_bytes >> 20,
+    });
+    #[cfg(feature = "rkyv")]
+    peer::measure(&heap, &mut line);
+    println!("{}", std::mem::take(&mut line));
+    let Some(next) = args.next.first() else { return Ok(()) };
+    let error = hand_on(&heap, args, next)?;
+    if !matches!(error, HandOverError::Died { .. }) || std::env::var_os("CHAIN_KILLS").is_none() {
+        return Err(error.into());
+    }
+    let checked = check(&heap, args)?;
+    let scan = heap.scan()?;
+    let whole = scan.live_objects == live && scan.stale_bytes == 0;
+    println!("{}", json!({ "old": "whole", "checked": checked, "nothing_left_over": whole }));
+    Ok(())
+}
+
+/// Fills an empty heap.
+fn fill(heap: &Heap, objects: u64) {
+    let inside = heap.enter();
+    let mut sessions = SESSIONS.get(&inside).lock();
+    if sessions.is_empty() {
+        sessions.extend((0..objects).map(|id| (id, content::session(id))));
+        EVENTS.get(&inside).lock().extend((0..objects / 10).map(content::event));
+    }
+}
+
+/// Checks every field of every object, and returns how many there are.
+fn check(heap: &Heap, args: &Args) -> Result<u64, AnyError> {
+    let inside = heap.enter();
+    let sessions = SESSIONS.get(&inside).lock();
+    let events = EVENTS.get(&inside).lock();
+    if sessions.len() as u64 != args.objects || events.len() as u64 != args.objects / 10 {
+        return Err(format!("{} sessions and {} events", sessions.len(), events.len()).into());
+    }
+    for id in 0..args.objects {
+        let session = sessions.get(&id).ok_or_else(|| format!("session {id} is not found"))?;
+        content::check_session(id, session, args.lost_notes)?;
+    }
+    for (nr, event) in events.iter().enumerate() {
+        content::check_event(nr as u64, event)?;
+    }
+    Ok(sessions.len() as u64 + events.len() as u64)
+}
+
+/// Hands the heap on; returns why it was called off.
+fn hand_on(heap: &Heap, args: &Args, next: &str) -> Result<HandOverError, AnyError> {
+    let mut command = Command::new(next).arg("--objects").arg(args.objects.to_string());
+    if let Some(file) = &args.file {
+        command = command.arg("--file").arg(file);
+    }
+    if args.lost_notes {
+        command = command.arg("--lost-notes");
+    }
+    for further in &args.next[1..] {
+        command = command.arg(further);
+    }
+    if let Ok(after) = std::env::var("CHAIN_KILLS") {
+        command = command.env(KILL_AFTER, after);
+    }
+    let report = heap.check_candidate(&command)?;
+    for root in &report.roots {
+        eprintln!("chain v{VERSION} -> {next}: {}: {}", root.name, root.way);
+    }
+    match heap.hand_over(command) {
+        Ok(never) => match never {},
+        Err(error) => Ok(error),
+    }
+}
+
+/// Ends this process as a power switch would, at that moment.
+#[expect(unsafe_code, reason = "sends a signal")]
+fn kill_at(moment: Instant) {
+    std::thread::spawn(move || {
+        // Sleeping is as exact as the system's timer; the last stretch is waited out.
+        if let Some(left) = moment.checked_duration_since(Instant::now()) {
+            std::thread::sleep(left.saturating_sub(Duration::from_micros(100)));
+        }
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        // SAFETY: no memory is touched.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    });
+}

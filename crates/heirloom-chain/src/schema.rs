@@ -1,0 +1,217 @@
+//! The types of the program, in five versions.
+//!
+//! ```text
+//! v1  Session { id, hits: u32, name, level, note }        Event { Login { at }, Logout { at, why } }
+//! v2  + seen                                               + Renamed(to)
+//! v3  - note, hits is called visits
+//! v4  visits: u64, name comes first, level may be Admin
+//! v5  name is split in two, by code of the program
+//! ```
+
+use heirloom::{Heritable, String};
+
+#[cfg(not(any(feature = "v2", feature = "v3", feature = "v4", feature = "v5")))]
+mod version {
+    use super::*;
+
+    pub const VERSION: u32 = 1;
+
+    #[cfg(not(feature = "shuffled"))]
+    #[derive(Heritable)]
+    #[repr(C)]
+    pub struct Session {
+        pub id: u64,
+        pub hits: u32,
+        pub level: Level,
+        pub name: String,
+        pub note: String,
+    }
+
+    /// The same fields, elsewhere.
+    #[cfg(feature = "shuffled")]
+    #[derive(Heritable)]
+    #[repr(C)]
+    pub struct Session {
+        pub note: String,
+        pub level: Level,
+        pub name: String,
+        pub id: u64,
+        pub hits: u32,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
+    #[repr(u8)]
+    pub enum Level {
+        Guest = 1,
+        Member = 2,
+    }
+
+    #[derive(Heritable)]
+    #[repr(C, u8)]
+    pub enum Event {
+        Login { at: u64 },
+        Logout { at: u64, why: String },
+    }
+}
+
+#[cfg(feature = "v2")]
+mod version {
+    use super::*;
+
+    pub const VERSION: u32 = 2;
+
+    #[derive(Heritable)]
+    #[repr(C)]
+    #[heritable(rollback)]
+    pub struct Session {
+        pub id: u64,
+        pub hits: u32,
+        pub level: Level,
+        #[heritable(default = 77)]
+        pub seen: u64,
+        pub name: String,
+        pub note: String,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
+    #[repr(u8)]
+    pub enum Level {
+        Guest = 1,
+        Member = 2,
+    }
+
+    #[derive(Heritable)]
+    #[repr(C, u8)]
+    #[heritable(rollback)]
+    pub enum Event {
+        Login { at: u64 },
+        Logout { at: u64, why: String },
+        Renamed(String),
+    }
+}
+
+#[cfg(feature = "v3")]
+mod version {
+    use super::*;
+
+    pub const VERSION: u32 = 3;
+
+    #[derive(Heritable)]
+    #[repr(C)]
+    #[heritable(rollback, removed = "note")]
+    pub struct Session {
+        pub id: u64,
+        #[heritable(was = "hits")]
+        pub visits: u32,
+        pub level: Level,
+        #[heritable(default = 77)]
+        pub seen: u64,
+        pub name: String,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
+    #[repr(u8)]
+    pub enum Level {
+        Guest = 1,
+        Member = 2,
+    }
+
+    #[derive(Heritable)]
+    #[repr(C, u8)]
+    #[heritable(rollback)]
+    pub enum Event {
+        Login { at: u64 },
+        Logout { at: u64, why: String },
+        Renamed(String),
+    }
+}
+
+#[cfg(any(feature = "v4", feature = "v5"))]
+mod four {
+    use super::*;
+
+    /// The session of version 4: that of the program in version 4, an ancestor in version 5.
+    #[derive(Heritable)]
+    #[repr(C)]
+    #[heritable(name = "Session", rollback, removed = "note")]
+    pub struct SessionV4 {
+        pub name: String,
+        #[heritable(was = "hits")]
+        pub visits: u64,
+        pub id: u64,
+        #[heritable(default = 77)]
+        pub seen: u64,
+        pub level: Level,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
+    #[repr(u8)]
+    #[heritable(rollback)]
+    pub enum Level {
+        Guest = 1,
+        Member = 2,
+        Admin = 3,
+    }
+
+    #[derive(Heritable)]
+    #[repr(C, u8)]
+    #[heritable(rollback)]
+    pub enum Event {
+        Login { at: u64 },
+        Logout { at: u64, why: String },
+        Renamed(String),
+    }
+}
+
+#[cfg(feature = "v4")]
+mod version {
+    pub use super::four::{Event, Level, SessionV4 as Session};
+
+    pub const VERSION: u32 = 4;
+}
+
+#[cfg(feature = "v5")]
+mod version {
+    use super::four::SessionV4;
+    pub use super::four::{Event, Level};
+    use super::*;
+
+    pub const VERSION: u32 = 5;
+
+    #[derive(Heritable)]
+    #[repr(C)]
+    #[heritable(from = SessionV4, back_to = SessionV4)]
+    pub struct Session {
+        pub id: u64,
+        pub visits: u64,
+        pub seen: u64,
+        pub first: String,
+        pub last: String,
+        pub level: Level,
+    }
+
+    impl From<&SessionV4> for Session {
+        fn from(old: &SessionV4) -> Self {
+            let (first, last) = old.name.split_once(' ').unwrap_or((&old.name, ""));
+            Self {
+                id: old.id,
+                visits: old.visits,
+                seen: old.seen,
+                first: first.into(),
+                last: last.into(),
+                level: old.level,
+            }
+        }
+    }
+
+    impl From<&Session> for SessionV4 {
+        fn from(new: &Session) -> Self {
+            let mut name = new.first.clone();
+            name.push_str(" ");
+            name.push_str(&new.last);
+            Self { name, visits: new.visits, id: new.id, seen: new.seen, level: new.level }
+        }
+    }
+}
+
+pub use version::{Event, Level, Session, VERSION};

@@ -1,0 +1,175 @@
+//! Five binaries of one program, built from one source by features, hand one heap to each other: forward, back, and with a successor that is
+//! killed at random moments of its migration.
+//!
+//! `HEIRLOOM_CHAIN_OBJECTS` and `HEIRLOOM_CHAIN_KILLS` make the tests as long as one likes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// Builds a version of the program, once, and returns its path.
+fn program(version: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let dir = BUILT.get_or_init(|| {
+        let bin = Path::new(env!("CARGO_BIN_EXE_heirloom-chain"));
+        let target = bin.ancestors().nth(2).expect("target directory, profile, binary");
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chain-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for version in ["shuffled", "v5", "v4", "v3", "v2", "v1"] {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "--package", "heirloom-chain", "--target-dir"]).arg(target);
+            if version != "v1" {
+                cargo.args(["--features", version]);
+            }
+            if !cfg!(debug_assertions) {
+                cargo.arg("--release");
+            }
+            let built = cargo.stdin(Stdio::null()).output().expect("cargo starts");
+            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+            std::fs::copy(bin, dir.join(version)).unwrap();
+        }
+        dir
+    });
+    dir.join(version)
+}
+
+/// A file on tmpfs that is gone when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
+        Self(Path::new(dir).join(format!("heirloom-chain-{}-{name}", std::process::id())))
+    }
+
+    fn empty(&self) -> &Path {
+        let _ = std::fs::remove_file(&self.0);
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Runs a chain to its end: the process that is started hands over and ends, so the file tells when the last one is done.
+fn run(first: &str, objects: u64, file: &Path, next: &[&str], envs: &[(&str, String)]) -> Output {
+    let mut command = Command::new(program(first));
+    command.args(["--objects", &objects.to_string(), "--file"]).arg(file);
+    command.args(next.iter().map(|version| program(version)));
+    command.envs(envs.iter().map(|(name, value)| (name, value)));
+    // Every generation has the same standard output, so it ends when the last one has ended.
+    command.stdin(Stdio::null()).output().expect("the first generation starts")
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Field added, variant added, field removed and renamed, widened and reordered, split by the program's own code; and two versions back.
+#[test]
+fn five_versions_and_two_back() {
+    let objects = setting("HEIRLOOM_CHAIN_OBJECTS", 3000);
+    let file = Scratch::new("five");
+    let output = run("v1", objects, file.empty(), &["v2", "v3", "v4", "v5", "v4", "v3"], &[]);
+    let lines = lines(&output);
+    eprintln!("{}", errors(&output));
+    let versions: Vec<_> = lines.iter().map(|line| line["version"].as_u64().unwrap_or(0)).collect();
+    assert_eq!(versions, [1, 2, 3, 4, 5, 4, 3], "{}", errors(&output));
+    for line in &lines {
+        eprintln!("{line}");
+        assert_eq!(line["checked"], objects + objects / 10, "{line}");
+    }
+    // What one version has made, and the next replaced, is given back.
+    let live = |nth: usize| lines[nth]["live_objects"].as_u64().unwrap_or(0);
+    assert_eq!(live(2), live(3), "version 4 has as many objects as version 3");
+    assert_eq!(live(3), live(5), "back at version 4 there are as many as there were");
+    assert_eq!(live(2), live(6), "back at version 3 there are as many as there were");
+}
+
+/// A field lies elsewhere, and nobody has said a word about it.
+#[test]
+fn a_field_that_moved_is_never_misread() {
+    let file = Scratch::new("moved");
+    let output = run("v1", 500, file.empty(), &["shuffled", "v1", "shuffled", "v2"], &[]);
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 5, "{}", errors(&output));
+    assert!(lines.iter().all(|line| line["checked"] == 550));
+    assert!(errors(&output).contains("sessions: migrates"), "{}", errors(&output));
+}
+
+/// Versions may be left out: the rules of the newest name all that its ancestors had.
+#[test]
+fn a_version_can_be_skipped() {
+    let file = Scratch::new("skipped");
+    let output = run("v1", 300, file.empty(), &["v5"], &[]);
+    assert_eq!(lines(&output).len(), 2, "{}", errors(&output));
+    assert!(errors(&output).contains("the program's own conversion"), "{}", errors(&output));
+}
+
+/// Version 4 does not come from version 5, and says so, where nobody writes the older type for it.
+#[test]
+fn a_version_that_nobody_goes_back_to_is_refused() {
+    let file = Scratch::new("refused");
+    let output = run("v3", 100, file.empty(), &["v2", "v1"], &[]);
+    assert_eq!(lines(&output).len(), 3, "v3 and v2 write for their ancestors: {}", errors(&output));
+    let file = Scratch::new("refused-5");
+    let output = run("v5", 100, file.empty(), &["v3", "v2"], &[]);
+    // From 5 to 3 through what 5 writes for 4: the rules of version 4 go on from there.
+    assert_eq!(lines(&output).len(), 3, "{}", errors(&output));
+    let file = Scratch::new("refused-1");
+    let output = run("shuffled", 100, file.empty(), &["v1"], &[]);
+    assert_eq!(lines(&output).len(), 2, "{}", errors(&output));
+}
+
+/// The successor is killed at a random moment of its life. Either the old program has all as it was, or the file is the new one's.
+#[test]
+fn a_killed_migration_leaves_the_old_or_the_new() {
+    let kills = setting("HEIRLOOM_CHAIN_KILLS", 24);
+    let objects = setting("HEIRLOOM_CHAIN_KILL_OBJECTS", 2000);
+    let file = Scratch::new("kill");
+    // How long a successor lives that is not killed, from its start until it has checked everything.
+    let trial = run("v2", objects, file.empty(), &["v4"], &[]);
+    let opened = lines(&trial)[1]["opened_ms"].as_f64().expect("a number");
+    let most_us = (opened * 1000.0 * 1.3) as u64 + 200;
+    let (mut old, mut new, mut seed) = (0, 0, 0x1234_5678_9abc_def0_u64);
+    for nth in 0..kills {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let after = seed % most_us;
+        let envs = [("CHAIN_KILLS", after.to_string())];
+        let output = run("v2", objects, file.empty(), &["v4"], &envs);
+        let lines = lines(&output);
+        let context = format!("kill {nth} after {after} us: {lines:?} {}", errors(&output));
+        let last = lines.last().unwrap_or(&Value::Null);
+        if last["old"] == "whole" {
+            assert_eq!(last["checked"], objects + objects / 10, "{context}");
+            assert_eq!(last["nothing_left_over"], true, "{context}");
+            old += 1;
+            // And the heap that it has closed is one that the next can take.
+        }
+        let again = run("v4", objects, &file.0, &[], &[]);
+        let line = &self::lines(&again)[..];
+        assert_eq!(line.len(), 1, "{context}: {}", errors(&again));
+        assert_eq!(line[0]["checked"], objects + objects / 10, "{context}");
+        new += u64::from(last["old"] != "whole");
+    }
+    eprintln!(
+        "{kills} kills within {most_us} us: {old} times the old one went on, {new} times the new one had it"
+    );
+    assert!(old > 0, "no kill came before the acknowledgement");
+}

@@ -1,0 +1,142 @@
+//! The keeper's own life: this program's file, started again, caught before `main`.
+//!
+//! A forked child would hold a copy of all that the program has in memory, and whatever its threads had locked; a program of its
+//! own would have to be installed. The file that runs is there for certain, and `.init_array` runs before anything of the program.
+//! The keeper then forks once, so that it is nobody's child who might wait for it, and drops all that it inherited.
+#![expect(unsafe_code, reason = "runs before `main`, takes over descriptors by number, and forks")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use super::super::Open;
+use super::super::message::{HeapId, Message, Received};
+use super::Keeper;
+use crate::sys::{self, Child, Ended, Image, Place};
+
+/// What a keeper finds in its environment: `<socket>:<heap>:<heap id>:<name>`.
+const VARIABLE: &str = "HEIRLOOM_KEEPER";
+
+/// How long whoever connects may take to say what it wants, while others wait.
+const TIME_TO_ASK: Duration = Duration::from_millis(200);
+
+/// Runs before `main` in every program that can start a keeper.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+/// Starts a keeper, and returns when it listens.
+pub(super) fn start(open: &Open<'_>) -> io::Result<()> {
+    let name = open.name;
+    // The linker takes the object in which the static lies only if something asks for it.
+    std::hint::black_box(&BEFORE_MAIN);
+    let socket = sys::listen(Place::Abstract(&Keeper::address(name)), 16)?;
+    // A lock of its own, which it never takes: the copy of a descriptor would hold the owner's for ever.
+    let heap = sys::reopen(open.heap)?;
+    let id: String = open.id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let variable = format!("{VARIABLE}={}:{}:{id}:{name}", socket.as_raw_fd(), heap.as_raw_fd());
+    let text = |text: String| CString::new(text).map_err(io::Error::from);
+    let args = vec![text(format!("heirloom-keeper {name}"))?];
+    let image = Image::new(text("/proc/self/exe".into())?, args, vec![text(variable)?], None);
+    let child = Child::spawn(&image, &[socket.as_fd(), heap.as_fd()])?;
+    match child.reap() {
+        // Somebody may wait for every child of this process; then the keeper tells by itself.
+        Ended::Status(0) | Ended::Unknown => Ok(()),
+        ended => Err(io::Error::other(format!("the heap's keeper ended with {ended} as it started"))),
+    }
+}
+
+extern "C" fn before_main() {
+    // Nobody is to make a keeper of a program that runs with another user's rights.
+    // SAFETY: the call reads what the system left on the stack.
+    let is_privileged = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    let Some(order) = std::env::var_os(VARIABLE).filter(|_| !is_privileged) else { return };
+    let kept = order.to_str().and_then(Kept::from_order);
+    let Some(mut kept) = kept else { sys::exit_now(2) };
+    // Before the program hears that there is a keeper: what then happens to its process group is not the keeper's any more.
+    let _ = rustix::process::setsid();
+    // SAFETY: this process has one thread, and what it does in the child is not bound to the parent.
+    match unsafe { libc::fork() } {
+        0 => {}
+        child => sys::exit_now(i32::from(child < 0)),
+    }
+    kept.settle();
+    kept.serve();
+    sys::exit_now(0)
+}
+
+/// What the keeper has.
+struct Kept {
+    socket: OwnedFd,
+    heap: OwnedFd,
+    id: HeapId,
+    name: String,
+}
+
+impl Kept {
+    fn from_order(order: &str) -> Option<Self> {
+        let mut words = order.splitn(4, ':');
+        let (socket, heap) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let id = super::super::ticket::parse_id(words.next()?)?;
+        let name = words.next()?.to_owned();
+        if socket == heap || [socket, heap].iter().any(|&number: &RawFd| number <= 2) {
+            return None;
+        }
+        // SAFETY: the numbers are those that the program left open for its keeper, and nothing in this process has
+        // opened any yet.
+        unsafe {
+            Some(Self { socket: sys::inherit_fd(socket).ok()?, heap: sys::inherit_fd(heap).ok()?, id, name })
+        }
+    }
+
+    /// Lets go of everything else that the program had: descriptors, its terminal, its directory.
+    fn settle(&self) {
+        let _ = rustix::process::chdir("/");
+        // SAFETY: closes numbers that nothing in this process uses; the two that it has are left out.
+        unsafe { sys::close_all_but(self.socket.as_fd(), self.heap.as_fd()) };
+        sys::be_silent();
+    }
+
+    fn serve(&mut self) {
+        loop {
+            let _ = sys::wait_readable(&[self.socket.as_fd()], None);
+            let Ok(Some(connection)) = sys::accept(self.socket.as_fd()) else {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            let trusted = [sys::own_uid(), 0];
+            if !sys::peer(connection.as_fd()).is_ok_and(|peer| trusted.contains(&peer.uid)) {
+                continue;
+            }
+            let deadline = Some(Instant::now() + TIME_TO_ASK);
+            let _ = sys::wait_readable(&[connection.as_fd()], deadline);
+            let Ok((Received::Message(message), said, _)) = Message::receive_with(connection.as_fd(), None)
+            else {
+                continue;
+            };
+            let answer = |message: Message| drop(message.send(connection.as_fd(), self.id));
+            match message {
+                Message::Ask(name) if name == self.name => {
+                    let _ = Message::Offer.send_with(connection.as_fd(), self.id, &[self.heap.as_fd()]);
+                }
+                Message::LetGo if said == self.id => {
+                    sys::stop_receiving(self.socket.as_fd());
+                    answer(Message::Acknowledge);
+                    return;
+                }
+                Message::SetAside => {
+                    let aside = format!("{}.aside-{}", self.name, sys::pid());
+                    match sys::listen(Place::Abstract(&Keeper::address(&aside)), 16) {
+                        Ok(socket) => {
+                            answer(Message::Ask(aside.clone()));
+                            (self.socket, self.name) = (socket, aside);
+                        }
+                        Err(error) => answer(Message::Refuse(error.to_string())),
+                    }
+                }
+                _ => answer(Message::Refuse("it has another heap".to_owned())),
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The aftermath of a death: what threads of the dead owner had begun is undone, and what they were changing is poisoned.
+//!
+//! ```text
+//! look     before anything is written: every diary is read and checked, locks in the roots' objects are looked at
+//! settle   behind the pool's recovery: old bytes back, blocks of unfinished changes back, roots poisoned, diaries empty
+//! ```
+//!
+//! Each step can be done again: a recovery that is killed is begun anew by the next one. Old bytes are written before the entry
+//! that has them counts no longer, a block that is free already is passed over, and a root is poisoned before the note that says
+//! so is cleared.
+#![expect(unsafe_code, reason = "writes old bytes back into a heap that nobody else has")]
+
+use std::sync::atomic::Ordering::*;
+
+use heirloom_abi::diary::{self, CHANGING, CHANGING_AT, Diary, DiaryError, ENTRIES_AT, Entry, USED_AT};
+use heirloom_abi::pool::{CpuRecord, Memory, PoolReader};
+use heirloom_abi::roots::{RootState, Roots, set_state};
+use heirloom_slab::{Pool, caller_step};
+
+use super::bytes::Mapped;
+use super::host::BlockHost;
+use super::layout::Layout;
+use super::{HeapError, roots};
+use crate::backing::Backing;
+use crate::foreign::trace;
+
+/// What a dead owner left.
+pub(super) struct Aftermath {
+    /// Threads that were inside.
+    pub(super) inside: u32,
+    /// Transactions that were open.
+    pub(super) open: u32,
+    /// Diaries, with their places.
+    diaries: Vec<(u64, Vec<u8>)>,
+    /// Roots that are to be poisoned.
+    changing: Vec<usize>,
+}
+
+impl Aftermath {
+    /// Looks at what the owner of `generation` left. Nothing is written.
+    pub(super) fn look(backing: &Backing, layout: &Layout, generation: u32) -> Result<Self, HeapError> {
+        let memory = Mapped(backing);
+        let reader = PoolReader::open(&memory, layout.control.offset)
+            .map_err(|error| HeapError::Pool(error.into()))?;
+        let mut found = Self { inside: 0, open: 0, diaries: Vec::new(), changing: Vec::new() };
+        for cpu in 0..reader.nr_cpus() {
+            let (inside, offset) = slot_words(&memory, layout, cpu);
+            found.inside += u32::from(inside != 0);
+            if offset == 0 {
+                continue;
+            }
+            let damaged = |error| HeapError::Diary { cpu, error };
+            let bytes = read_diary(&memory, offset).map_err(damaged)?;
+            let diary = Diary::read(&bytes, layout.first_block..backing.len()).map_err(damaged)?;
+            found.open += u32::from(diary.is_open());
+            found.changing.extend(diary.changing().map(|root| root as usize));
+            found.diaries.push((offset, bytes));
+        }
+        let record = roots::copy_of(backing, layout.roots)?;
+        for root in Roots::read(&record).map_err(roots::RootError::from)?.iter() {
+            if trace::is_locked(&memory, root.ty, root.object_offset, generation) {
+                found.changing.push(root.index);
+            }
+        }
+        found.changing.sort_unstable();
+        found.changing.dedup();
+        Ok(found)
+    }
+
+    /// Undoes and poisons. Nobody else has the heap, and its door was not opened yet.
+    pub(super) fn settle(&self, pool: &Pool<BlockHost>, backing: &Backing, layout: &Layout) {
+        let heap = layout.first_block..backing.len();
+        let base = backing.base().as_ptr();
+        let poisoned = self.poison(backing, layout);
+        for (at, bytes) in &self.diaries {
+            let Ok(diary) = Diary::read(bytes, heap.clone()) else { continue };
+            let mut entries: Vec<Entry<'_>> = diary.entries().collect();
+            entries.reverse();
+            for entry in &entries {
+                if let Entry::Bytes { offset, old } = entry {
+                    // SAFETY: the range was checked to lie in the blocks of the file, which is mapped; nobody else has the heap.
+                    unsafe { base.add(*offset as usize).copy_from_nonoverlapping(old.as_ptr(), old.len()) };
+                    caller_step();
+                }
+            }
+            if let Some(cpu) = pool.claim_cpu() {
+                for entry in &entries {
+                    if let Entry::Block { offset } = entry {
+                        give_back(pool, cpu, *offset);
+                        caller_step();
+                    }
+                }
+                pool.release_cpu(cpu);
+            }
+            // SAFETY: the diary's block, as it was read; words of it are atomics.
+            unsafe {
+                let used = &*base.add(*at as usize + USED_AT).cast::<std::sync::atomic::AtomicU64>();
+                used.store(0, Release);
+                caller_step();
+                for n in (0..CHANGING).filter(|_| poisoned) {
+                    let at = *at as usize + CHANGING_AT + 4 * n;
+                    (*base.add(at).cast::<std::sync::atomic::AtomicU32>()).store(0, Release);
+                }
+            }
+        }
+    }
+
+    /// Poisons the roots that were being changed; false where the record does not take it.
+    fn poison(&self, backing: &Backing, layout: &Layout) -> bool {
+        self.changing.iter().all(|&index| {
+            // SAFETY: nobody else has the heap, and this is the only reference.
+            let record = unsafe { roots::record(backing, layout.roots) };
+            caller_step();
+            // A diary may name a root that is not there: its thread died before the root was added.
+            let is_there = Roots::read(record).is_ok_and(|roots| index < roots.len());
+            !is_there || set_state(record, index, RootState::Poisoned).is_ok()
+        })
+    }
+}
+
+/// Gives a block back that is allocated still.
+fn give_back(pool: &Pool<BlockHost>, cpu: heirloom_slab::Cpu<'_>, offset: u64) {
+    let Some(found) = pool.find(offset).filter(|found| found.start == offset) else { return };
+    if pool.is_listed_free(cpu, &found) {
+        return;
+    }
+    // SAFETY: it is allocated, by the pool's own records; the value that owned it was never reached, or is not any more.
+    unsafe {
+        match found.cache {
+            Some(cache) => pool.free(cpu, cache, offset, found.bytes as usize),
+            None => pool.free_large(offset),
+        }
+    }
+}
+
+/// Makes the words of every CPU slot such that they say what is true in a heap that is being opened: nobody is inside, and a diary is
+/// named only where one lies.
+pub(super) fn reset_slots(pool: &Pool<BlockHost>, backing: &Backing, layout: &Layout) {
+    let (memory, mut seen) = (Mapped(backing), Vec::new());
+    for index in 0..pool.nr_cpu_slots() {
+        let cpu = pool.cpu(index);
+        cpu.inside().store(0, Relaxed);
+        let offset = cpu.diary().load(Relaxed);
+        if offset == 0 {
+            continue;
+        }
+        // A slot has a diary of its own.
+        if seen.contains(&offset) || !is_diary(pool, &memory, backing, layout, offset) {
+            cpu.diary().store(0, Relaxed);
+        }
+        seen.push(offset);
+    }
+}
+
+fn is_diary(
+    pool: &Pool<BlockHost>,
+    memory: &Mapped<'_>,
+    backing: &Backing,
+    layout: &Layout,
+    offset: u64,
+) -> bool {
+    if offset < layout.first_block || offset >= backing.len() {
+        return false;
+    }
+    let Some(found) = pool.find(offset).filter(|found| found.start == offset) else { return false };
+    let is_free = pool.is_listed_free(pool.cpu(0), &found);
+    let Ok(bytes) = read_diary(memory, offset) else { return false };
+    let is_empty = Diary::read(&bytes, layout.first_block..backing.len()).is_ok_and(|diary| !diary.is_open());
+    !is_free && is_empty && bytes.len() as u64 <= found.bytes
+}
+
+/// The door word and the place of the diary, as they stand in the record of a CPU slot.
+fn slot_words(memory: &Mapped<'_>, layout: &Layout, cpu: u32) -> (u32, u64) {
+    let at = layout.control.offset + layout.geometry.cpu_offset(cpu);
+    let (mut inside, mut diary) = ([0; 4], [0; 8]);
+    let read = memory
+        .read(at + std::mem::offset_of!(CpuRecord, inside) as u64, &mut inside)
+        .and_then(|()| memory.read(at + std::mem::offset_of!(CpuRecord, diary) as u64, &mut diary));
+    if read.is_some() { (u32::from_le_bytes(inside), u64::from_le_bytes(diary)) } else { (0, 0) }
+}
+
+fn read_diary(memory: &Mapped<'_>, offset: u64) -> Result<Vec<u8>, DiaryError> {
+    let outside = DiaryError::Outside { offset, bytes: ENTRIES_AT as u64 };
+    let mut head = vec![0; ENTRIES_AT];
+    memory.read(offset, &mut head).ok_or(outside)?;
+    let len = diary::length(&head)?;
+    let used = heirloom_abi::le::get_u64(&head, USED_AT).unwrap_or(0);
+    // What is not used need not be read: it is zero for the reader.
+    let used = usize::try_from(used).unwrap_or(usize::MAX).min(len - ENTRIES_AT);
+    let mut bytes = vec![0; len];
+    let end = ENTRIES_AT + used;
+    memory.read(offset, &mut bytes[..end]).ok_or(DiaryError::Outside { offset, bytes: end as u64 })?;
+    Ok(bytes)
+}

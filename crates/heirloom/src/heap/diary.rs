@@ -1,0 +1,232 @@
+//! The diary of a thread: what it is about to change, in the heap, where a recovery finds it.
+//!
+//! ```text
+//! CPU slot: diary --> | head | roots being changed | entry | entry | ..        `heirloom_abi::diary`
+//! ```
+//!
+//! A thread gets one when it first needs one, and leaves it to the next thread of its CPU slot. The format says what each store
+//! means; here they are made, each step behind a compiler fence: a kill leaves a thread at a prefix of its program order.
+//!
+//! # Invariants
+//!
+//! - *trusted*: a diary that a predecessor left was checked when the heap was opened; the slot's word names none that was not.
+//! - *before*: an entry is covered by `used` before the place it speaks of is written.
+#![expect(unsafe_code, reason = "writes to a block of the heap that the thread owns")]
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use heirloom_abi::diary::{
+    CHANGING, CHANGING_AT, ENTRIES_AT, ENTRY_BYTES, KIND_BLOCK, KIND_BYTES, MAGIC, MAX_BYTES, USED_AT,
+};
+use heirloom_slab::caller_step;
+
+use super::door::Seat;
+use crate::alloc::{self, AllocError};
+
+/// Bytes of a first diary.
+const FIRST_BYTES: usize = 4096;
+
+/// The calling thread's diary.
+pub(crate) struct Diary<'a> {
+    seat: &'a Seat,
+    block: NonNull<u8>,
+    capacity: usize,
+    /// As in the block; kept so that it is not read back.
+    used: usize,
+}
+
+/// Nothing was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The heap is full.
+    Alloc(AllocError),
+    /// A diary would need so many bytes.
+    TooLarge(usize),
+    /// What is to be written down does not lie in the heap.
+    Outside,
+}
+
+impl From<AllocError> for Refused {
+    fn from(error: AllocError) -> Self {
+        Self::Alloc(error)
+    }
+}
+
+impl<'a> Diary<'a> {
+    /// Opens the diary of the thread that is inside with `seat`.
+    pub(crate) fn open(seat: &'a Seat) -> Result<Self, AllocError> {
+        match seat.cpu.diary().load(Relaxed) {
+            0 => Self::make(seat),
+            offset => {
+                let block = seat.address_of(offset);
+                // SAFETY: by *trusted* a diary lies there, and it is this thread's.
+                let capacity = unsafe { block.as_ptr().add(8).cast::<u64>().read() } as usize;
+                let mut diary = Self { seat, block, capacity, used: 0 };
+                diary.used = diary.used_word().load(Relaxed) as usize;
+                Ok(diary)
+            }
+        }
+    }
+
+    fn make(seat: &'a Seat) -> Result<Self, AllocError> {
+        let block = new_block(FIRST_BYTES)?;
+        publish(seat, block);
+        Ok(Self { seat, block, capacity: FIRST_BYTES, used: 0 })
+    }
+
+    /// True while a transaction is open.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.used > 0
+    }
+
+    /// Writes down what stands at a place that is about to be written, and returns where in the diary the bytes are.
+    ///
+    /// # Safety
+    ///
+    /// The place can be read for `len` bytes.
+    pub(crate) unsafe fn note_bytes(&mut self, place: NonNull<u8>, len: usize) -> Result<usize, Refused> {
+        let offset = self.seat.offset_of(place).ok_or(Refused::Outside)?;
+        let bytes = u32::try_from(len).map_err(|_| Refused::TooLarge(len))?;
+        let at = self.room(ENTRY_BYTES + len.next_multiple_of(8))?;
+        self.write_head(at, offset, bytes, KIND_BYTES);
+        // SAFETY: there is room for it, and the place is the caller's promise; it is no part of the diary.
+        unsafe {
+            self.block.as_ptr().add(at + ENTRY_BYTES).copy_from_nonoverlapping(place.as_ptr(), len);
+        }
+        self.cover(at + ENTRY_BYTES + len.next_multiple_of(8));
+        Ok(at + ENTRY_BYTES)
+    }
+
+    /// Writes down that a block belongs to what is about to be written: undoing gives it back.
+    pub(crate) fn note_block(&mut self, block: NonNull<u8>) -> Result<(), Refused> {
+        let offset = self.seat.offset_of(block).ok_or(Refused::Outside)?;
+        let at = self.room(ENTRY_BYTES)?;
+        self.write_head(at, offset, 0, KIND_BLOCK);
+        self.cover(at + ENTRY_BYTES);
+        Ok(())
+    }
+
+    /// Drops the entries behind `used` bytes: what they speak of was not touched.
+    pub(crate) fn forget_behind(&mut self, used: usize) {
+        self.used = used;
+        self.used_word().store(used as u64, Release);
+    }
+
+    /// Bytes of the entries that count.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Old bytes, by the number that [`Diary::note_bytes`] returned. Good until the next note.
+    pub(crate) fn old_bytes(&self, at: usize) -> *const u8 {
+        debug_assert!(at < ENTRIES_AT + self.used);
+        // SAFETY: within the block.
+        unsafe { self.block.as_ptr().add(at).cast_const() }
+    }
+
+    /// What was written down counts no longer: one store. It is the commit, and the end of an undoing.
+    pub(crate) fn close(&mut self) {
+        caller_step();
+        self.forget_behind(0);
+        caller_step();
+    }
+
+    /// Notes that this thread changes a root; false where it changes too many.
+    pub(crate) fn note_change(&self, root: u32) -> bool {
+        self.replace_change(0, root + 1)
+    }
+
+    /// Takes back what [`Diary::note_change`] noted for a root.
+    pub(crate) fn end_change(&self, root: u32) {
+        // One of those that say so, whichever: they are equal.
+        self.replace_change(root + 1, 0);
+    }
+
+    fn replace_change(&self, from: u32, to: u32) -> bool {
+        caller_step();
+        let mut words = (0..CHANGING).map(|n| self.word(CHANGING_AT + 4 * n));
+        let Some(word) = words.find(|word| word.load(Relaxed) == from) else { return false };
+        word.store(to, Release);
+        caller_step();
+        true
+    }
+
+    fn word(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: within the block and aligned; such words are atomics always.
+        unsafe { &*self.block.as_ptr().add(at).cast::<AtomicU32>() }
+    }
+
+    fn used_word(&self) -> &AtomicU64 {
+        // SAFETY: within the block and aligned; it is an atomic always.
+        unsafe { &*self.block.as_ptr().add(USED_AT).cast::<AtomicU64>() }
+    }
+
+    fn write_head(&self, at: usize, offset: u64, bytes: u32, kind: u32) {
+        // SAFETY: there is room at `at`, a multiple of 8, behind what `used` covers.
+        unsafe {
+            let words = self.block.as_ptr().add(at).cast::<u64>();
+            words.write(offset);
+            words.add(1).write(u64::from(bytes) | u64::from(kind) << 32);
+        }
+    }
+
+    fn cover(&mut self, end: usize) {
+        caller_step();
+        self.used = end - ENTRIES_AT;
+        self.used_word().store(self.used as u64, Release);
+        // What is written next is written behind this.
+        caller_step();
+    }
+
+    /// Where the next entry goes.
+    fn room(&mut self, bytes: usize) -> Result<usize, Refused> {
+        let end = (ENTRIES_AT + self.used).saturating_add(bytes);
+        if end > self.capacity {
+            self.grow(end)?;
+        }
+        Ok(ENTRIES_AT + self.used)
+    }
+
+    /// Moves to a larger block: complete before the slot names it.
+    #[cold]
+    fn grow(&mut self, least: usize) -> Result<(), Refused> {
+        let capacity = least.checked_next_power_of_two().filter(|&capacity| capacity <= MAX_BYTES);
+        let capacity = capacity.ok_or(Refused::TooLarge(least))?;
+        let block = new_block(capacity)?;
+        // SAFETY: both blocks hold this much, and they are two. The head's capacity stays the new one's.
+        unsafe {
+            let (from, to) = (self.block.as_ptr().add(USED_AT), block.as_ptr().add(USED_AT));
+            to.copy_from_nonoverlapping(from, ENTRIES_AT - USED_AT + self.used);
+        }
+        let (old, old_capacity) = (self.block, self.capacity);
+        publish(self.seat, block);
+        (self.block, self.capacity) = (block, capacity);
+        // SAFETY: allocated with this layout, and named by nobody any more.
+        unsafe { alloc::deallocate(old, layout(old_capacity)) };
+        Ok(())
+    }
+}
+
+fn layout(capacity: usize) -> Layout {
+    Layout::from_size_align(capacity, 8).unwrap_or(Layout::new::<u64>())
+}
+
+/// An empty diary that nobody names yet.
+fn new_block(capacity: usize) -> Result<NonNull<u8>, AllocError> {
+    let block = alloc::allocate_zeroed(layout(capacity))?;
+    // SAFETY: the block is ours and holds a head.
+    unsafe {
+        block.as_ptr().cast::<[u8; 8]>().write(MAGIC);
+        block.as_ptr().add(8).cast::<u64>().write(capacity as u64);
+    }
+    Ok(block)
+}
+
+fn publish(seat: &Seat, block: NonNull<u8>) {
+    caller_step();
+    let offset = seat.offset_of(block).unwrap_or(0);
+    seat.cpu.diary().store(offset, Release);
+    caller_step();
+}

@@ -1,0 +1,303 @@
+//! Small transactions: a few changes that are all made, or none, whatever happens in between.
+//!
+//! ```text
+//! set(place, value)   diary: blocks of the value | old bytes of the place      then the place is written
+//! ..
+//! Ok                  diary: used = 0, one store: the commit                   then the old values are dropped
+//! Err, panic          old bytes written back, used = 0                         then the new values are dropped
+//! kill                the next opening writes the old bytes back and gives the blocks of the new values back
+//! ```
+//!
+//! A process that is killed leaves each CPU at a prefix of its program order, with caches coherent, so that a compiler fence between
+//! two stores is all the order there must be. (A power cut is another matter: the heap is memory.)
+//!
+//! A value that was replaced is kept until the commit, and dropped behind it. Killed between the two, the heap has the new value and
+//! the old one's blocks are a leak, which [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back; so is a value that a killed thread had made
+//! and not yet set.
+//!
+//! # Invariants
+//!
+//! - *written down*: a place is in the diary before it is written.
+//! - *held*: a place stays borrowed until the transaction ends, so nobody else changes it, moves it or frees it.
+//! - *last*: the commit is one store.
+#![expect(unsafe_code, reason = "writes places whose old bytes it keeps, and drops values by their bytes")]
+
+mod blocks;
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, needs_drop, size_of};
+use std::ptr::{self, NonNull};
+
+use heirloom_slab::caller_step;
+
+use crate::alloc::AllocError;
+use crate::heap::diary::{Diary, Refused};
+use crate::heap::door;
+use crate::heritable::Heritable;
+use crate::{Heap, Inside};
+
+/// A change was not made; the transaction can go on, or end with an error and undo what came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransactError {
+    /// The heap has no room for what must be written down.
+    #[error("no room to write a transaction down: {0}")]
+    NoRoom(AllocError),
+    /// The transaction changes more than 16 MiB.
+    #[error("a transaction would write down {0} bytes, more than 16 MiB")]
+    TooLarge(usize),
+    /// The place does not lie in the heap: nothing could undo a change there after a kill.
+    #[error("the place does not lie in the heap")]
+    Outside,
+    /// This thread has a transaction open already.
+    #[error("this thread has a transaction open already")]
+    Nested,
+}
+
+impl From<Refused> for TransactError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Alloc(error) => Self::NoRoom(error),
+            Refused::TooLarge(bytes) => Self::TooLarge(bytes),
+            Refused::Outside => Self::Outside,
+        }
+    }
+}
+
+/// An open transaction; see [`Heap::transact`].
+///
+/// The places that it changes are borrowed for `'places`, to its end.
+pub struct Tx<'places> {
+    diary: Diary<'static>,
+    /// Values that were replaced, each with the way to undo it.
+    replaced: std::vec::Vec<std::boxed::Box<dyn Replaced>>,
+    /// Places of plain bytes: address, length, and where the old bytes are in the diary.
+    plain: std::vec::Vec<(NonNull<u8>, usize, usize)>,
+    is_over: bool,
+    places: PhantomData<&'places mut ()>,
+    /// It is the thread's, and dropped before the thread leaves the heap.
+    thread: PhantomData<*const ()>,
+    _inside: Inside<'places>,
+}
+
+thread_local! {
+    /// True while this thread has a transaction open.
+    static IS_OPEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A value that was replaced.
+trait Replaced {
+    /// Puts the old value back and keeps the new one.
+    fn undo(&mut self);
+    /// Drops the value that is not in the place.
+    fn forget_other(self: std::boxed::Box<Self>);
+}
+
+struct Replacement<T> {
+    place: NonNull<T>,
+    /// The value that is not in the place.
+    other: ManuallyDrop<T>,
+}
+
+impl<T> Replaced for Replacement<T> {
+    fn undo(&mut self) {
+        // SAFETY: the place is borrowed by the transaction, which is not over; it holds the new value.
+        unsafe { ptr::swap(self.place.as_ptr(), &raw mut *self.other) };
+    }
+
+    fn forget_other(self: std::boxed::Box<Self>) {
+        drop(ManuallyDrop::into_inner(self.other));
+    }
+}
+
+impl Heap {
+    /// Changes a few places in the heap, all of them or none: if `change` returns an error or panics, and if the process is killed at any
+    /// instruction, every place holds what it held before. Once this has returned `Ok`, all changes stand.
+    ///
+    /// ```no_run
+    /// # use heirloom::{Heap, Options, TransactError};
+    /// # heirloom::root! { static ACCOUNTS: heirloom::sync::Mutex<heirloom::Vec<u64>> = "accounts"; }
+    /// # let heap = Heap::inherit_or_create("bank", Options::new())?;
+    /// let inside = heap.enter();
+    /// let mut accounts = ACCOUNTS.get(&inside).lock();
+    /// let (one, other) = accounts.split_at_mut(1);
+    /// heap.transact(|tx| {
+    ///     let (from, to) = (tx.change(&mut one[0])?, tx.change(&mut other[0])?);
+    ///     *from -= 10;
+    ///     *to += 10;
+    ///     Ok::<_, TransactError>(())
+    /// })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Only what goes through the [`Tx`] is part of it. A lock that the thread held when it was killed is poisoned all the same,
+    /// as nobody knows what else it changed. A thread has one transaction at a time.
+    ///
+    /// # Errors
+    ///
+    /// What `change` returns; [`TransactError`] where the thread's diary cannot be had, or is in use.
+    pub fn transact<'places, R, E: From<TransactError>>(
+        &self,
+        change: impl FnOnce(&mut Tx<'places>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut tx = Tx::begin(self)?;
+        let result = change(&mut tx);
+        if result.is_ok() {
+            tx.commit();
+        }
+        result
+    }
+}
+
+impl<'places> Tx<'places> {
+    fn begin(heap: &Heap) -> Result<Self, TransactError> {
+        if IS_OPEN.get() {
+            return Err(TransactError::Nested);
+        }
+        let inside = heap.enter();
+        // SAFETY: `Tx` is dropped before the guard that it holds, and so is all that it borrows.
+        let seat = unsafe { door::seat() }.ok_or(TransactError::Outside)?;
+        let diary = Diary::open(seat).map_err(TransactError::NoRoom)?;
+        IS_OPEN.set(true);
+        Ok(Self {
+            diary,
+            replaced: std::vec::Vec::new(),
+            plain: std::vec::Vec::new(),
+            is_over: false,
+            places: PhantomData,
+            thread: PhantomData,
+            // INVARIANT: as long as this lives, the thread is inside; the lifetime says no more than the places' own.
+            _inside: inside.for_a_transaction(),
+        })
+    }
+
+    /// Gives a place of plain bytes to be changed at will until the transaction ends.
+    ///
+    /// # Errors
+    ///
+    /// [`TransactError`]; nothing was changed.
+    pub fn change<T: Heritable + Copy>(
+        &mut self,
+        place: &'places mut T,
+    ) -> Result<&'places mut T, TransactError> {
+        self.note(NonNull::from(&mut *place).cast(), size_of::<T>())?;
+        Ok(place)
+    }
+
+    /// Puts a value into a place. The old one is dropped once the transaction has ended well, and comes back if not.
+    ///
+    /// # Errors
+    ///
+    /// [`TransactError`]; nothing was changed, and the value is dropped.
+    pub fn set<T: Heritable>(&mut self, place: &'places mut T, value: T) -> Result<(), TransactError> {
+        let at = NonNull::from(&mut *place);
+        if !needs_drop::<T>() {
+            self.note(at.cast(), size_of::<T>())?;
+            *place = value;
+            caller_step();
+            return Ok(());
+        }
+        let used = self.diary.used();
+        let noted = self.note_blocks(&value).and_then(|()| {
+            // SAFETY: a borrowed place can be read.
+            unsafe { self.diary.note_bytes(at.cast(), size_of::<T>()) }
+        });
+        if let Err(refused) = noted {
+            self.diary.forget_behind(used);
+            return Err(refused.into());
+        }
+        // Before the place is written: no allocation stands between the two.
+        self.replaced.reserve(1);
+        let mut replacement =
+            std::boxed::Box::new(Replacement { place: at, other: ManuallyDrop::new(value) });
+        caller_step();
+        // SAFETY: both are values of `T` that nobody else refers to.
+        unsafe { ptr::swap(at.as_ptr(), &raw mut *replacement.other) };
+        caller_step();
+        // What the transaction holds does not outlive the places; the type need not be named.
+        self.replaced.push(replacement);
+        Ok(())
+    }
+
+    /// Swaps the values of two places.
+    ///
+    /// # Errors
+    ///
+    /// [`TransactError`]; nothing was changed.
+    pub fn swap<T: Heritable>(
+        &mut self,
+        one: &'places mut T,
+        other: &'places mut T,
+    ) -> Result<(), TransactError> {
+        let used = (self.diary.used(), self.plain.len());
+        self.note(NonNull::from(&mut *one).cast(), size_of::<T>())?;
+        if let Err(error) = self.note(NonNull::from(&mut *other).cast(), size_of::<T>()) {
+            self.plain.truncate(used.1);
+            self.diary.forget_behind(used.0);
+            return Err(error);
+        }
+        std::mem::swap(one, other);
+        caller_step();
+        Ok(())
+    }
+
+    fn note(&mut self, place: NonNull<u8>, len: usize) -> Result<(), TransactError> {
+        // SAFETY: the caller borrows the place.
+        let old = unsafe { self.diary.note_bytes(place, len)? };
+        self.plain.push((place, len, old));
+        Ok(())
+    }
+
+    fn note_blocks<T: Heritable>(&mut self, value: &T) -> Result<(), Refused> {
+        let mut noted = Ok(());
+        blocks::for_each_owned(value, |block| {
+            if noted.is_ok() {
+                noted = self.diary.note_block(block);
+            }
+        });
+        noted
+    }
+
+    fn commit(mut self) {
+        self.is_over = true;
+        // The diary belongs to the next one from here on, be it of a value that is dropped now.
+        if self.diary.is_in_use() {
+            self.diary.close();
+        }
+        IS_OPEN.set(false);
+        for replaced in std::mem::take(&mut self.replaced) {
+            replaced.forget_other();
+        }
+    }
+
+    fn undo(&mut self) {
+        // Last change first. The two kinds have no byte in common: a place whose value is replaced is not given out.
+        for &(place, len, old) in self.plain.iter().rev() {
+            // SAFETY: the place is borrowed by this transaction; the diary has the bytes that stood there.
+            unsafe { place.as_ptr().copy_from_nonoverlapping(self.diary.old_bytes(old), len) };
+            caller_step();
+        }
+        for replaced in self.replaced.iter_mut().rev() {
+            replaced.undo();
+            caller_step();
+        }
+        if self.diary.is_in_use() {
+            self.diary.close();
+        }
+    }
+}
+
+impl Drop for Tx<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        self.undo();
+        IS_OPEN.set(false);
+        for replaced in std::mem::take(&mut self.replaced) {
+            replaced.forget_other();
+        }
+    }
+}
