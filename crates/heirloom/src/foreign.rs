@@ -3,8 +3,8 @@
 //! Everything is copied out with `pread` before it is judged, so a heap that changes meanwhile, or a file that is
 //! cut short, gives an error and never a fault.
 
-pub mod trace;
 mod pieces;
+pub mod trace;
 
 pub use pieces::{Piece, PieceKind};
 
