@@ -29,7 +29,7 @@ pub(super) struct Kernel {
     pub(super) numbers: BTreeMap<String, u64>,
     /// KFENCE's own counts.
     pub(super) kfence: BTreeMap<String, u64>,
-    /// Where the root of Linux's own map lies, and whether that is in scratch.
+    /// Where the root of the predecessor's map of preserved memory lay, and whether that is in scratch.
     pub(super) map_root: Option<(String, bool)>,
     /// How long commands took, in ms.
     pub(super) took: BTreeMap<String, u64>,
