@@ -4,6 +4,7 @@
 //! alloc         alloc and free, eleven allocators, each in a process of its own, a sample of each in turn
 //! collections   heirloom's HashMap and Vec beside std's
 //! handover      freeze, blackout, first read, everything read, beside serializers, servers and a bare spawn
+//! server        `heirloom serve` beside redis-server and memcached: throughput, memory, restart, upgrades under load
 //! map           the preserved-memory map: mark, unmark, look up, walk
 //! ```
 //!
@@ -17,6 +18,7 @@ mod handover;
 mod map;
 mod output;
 mod plot;
+mod server;
 mod statistics;
 
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ enum Bench {
     Alloc(alloc::Args),
     /// Handing objects over: freeze, blackout, first read, everything read, memory at the peak
     Handover(handover::Args),
+    /// `heirloom serve` beside redis-server and memcached: throughput, memory, restart, upgrades under load
+    Server(server::Args),
     /// The preserved-memory map: mark, look up, walk, unmark, by the frame and by the range
     Map(map::Args),
     /// Draws lines from the JSON of a benchmark, as SVG
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
     let outcome = match cli.bench {
         Bench::Alloc(args) => alloc::run(&args, &output),
         Bench::Handover(args) => handover::run(&args, &output),
+        Bench::Server(args) => server::run(&args, &output),
         Bench::Map(args) => map::run(&args, &output),
         Bench::Plot(args) => plot::run(&args),
         Bench::AllocWorker(args) => alloc::run_worker(&args),

@@ -13,6 +13,7 @@ pub mod metadata;
 pub mod note;
 pub mod pool;
 pub mod radix;
+pub mod request;
 pub mod roots;
 pub mod trace;
 pub mod types;
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "note", run: note::run, seeds: note::seeds, cost: 1 },
     Target { name: "pool", run: pool::run, seeds: pool::seeds, cost: 1 },
     Target { name: "radix", run: radix::run, seeds: radix::seeds, cost: 1 },
+    Target { name: "request", run: request::run, seeds: request::seeds, cost: 2 },
     Target { name: "roots", run: roots::run, seeds: roots::seeds, cost: 1 },
     Target { name: "trace", run: trace::run, seeds: trace::seeds, cost: 50 },
     Target { name: "types", run: types::run, seeds: types::seeds, cost: 1 },

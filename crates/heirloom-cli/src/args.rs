@@ -29,6 +29,8 @@ pub(crate) enum Task {
     Inspect(TargetArgs),
     /// Run every check over a heap that is not our own, and scan its free memory for stale bytes
     Verify(VerifyArgs),
+    /// Say what a program would do with a heap, root by root, before it is given to it
+    Check(CheckArgs),
     /// A cache with the Redis protocol that lives through upgrades of itself
     Serve(crate::server::ServeArgs),
     /// Have a running `heirloom serve` hand over, clients and all, to its next program
@@ -129,6 +131,20 @@ pub(crate) struct TargetArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    /// The program that is to take over; its file is read, it is not run
+    pub(crate) binary: PathBuf,
+
+    /// A heap file, or pid:PID for the heap of a running program
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) heap: heirloom::foreign::Target,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -177,7 +193,7 @@ pub(crate) struct LabArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) churn: u32,
 
-    /// The guard pool serves each N-th object; 0: none
+    /// The guard pool serves each N-th object, N being 2 or more; 0: none
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) guard_every: u32,
 

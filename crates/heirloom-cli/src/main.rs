@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Check(args)) => foreign::check(&args),
         Some(Task::Serve(args)) => server::serve(&args),
         Some(Task::Upgrade(args)) => server::upgrade(&args),
         Some(Task::Map(args)) => foreign::map(&args),

@@ -156,7 +156,7 @@ fn options(config: &Config) -> Options {
     if config.heap_limit > 0 {
         options = options.size_limit(config.heap_limit);
     }
-    options
+    crate::upgrade::forget_clients(crate::store::keep_shards(options))
 }
 
 fn listen_on_all(config: &Config) -> Result<Vec<TcpListener>, ServeError> {

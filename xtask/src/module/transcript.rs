@@ -29,6 +29,8 @@ pub(super) struct Kernel {
     pub(super) numbers: BTreeMap<String, u64>,
     /// KFENCE's own counts.
     pub(super) kfence: BTreeMap<String, u64>,
+    /// Where the root of the predecessor's map of preserved memory lay, and whether that is in scratch.
+    pub(super) map_root: Option<(String, bool)>,
     /// How long commands took, in ms.
     pub(super) took: BTreeMap<String, u64>,
     /// What was refused, as it had to be.
@@ -74,7 +76,7 @@ const WARNINGS: [&str; 14] = [
     "suspicious RCU usage",
     "Bad page state",
     "invalid opcode",
-    "KHO: ",
+    "disabling KHO",
 ];
 
 impl Transcript {
@@ -129,6 +131,10 @@ impl Transcript {
                 if let Some((name, number)) = rest.rsplit_once(": ") {
                     kernel.kfence.insert(name.to_owned(), number.parse().unwrap_or(0));
                 }
+            }
+            "map_root" => {
+                let place = rest.split_once(" in_scratch ");
+                kernel.map_root = place.map(|(at, is_in_scratch)| (at.to_owned(), is_in_scratch == "1"));
             }
             "refused" => kernel.refused.push(rest.to_owned()),
             "fault" => kernel.faults.push(rest.to_owned()),

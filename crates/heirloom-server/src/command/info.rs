@@ -133,7 +133,8 @@ fn heirloom(context: &Context<'_, '_>, text: &mut String) {
         "origin" = origin,
         "backing" = server.config.heap,
         "block_bytes" = BLOCK_BYTES,
-        "blocks" = stats.file_bytes.saturating_sub(stats.metadata_bytes) / BLOCK_BYTES,
+        // Of memory: the file is longer than what it holds.
+        "blocks" = stats.held_bytes.saturating_sub(stats.metadata_bytes).div_ceil(BLOCK_BYTES),
         "heap_file_bytes" = stats.file_bytes,
         "heap_held_bytes" = stats.held_bytes,
         "heap_limit_bytes" = stats.size_limit,

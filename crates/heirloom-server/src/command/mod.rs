@@ -107,9 +107,9 @@ impl<'a> Context<'a, '_> {
         self.session.database
     }
 
-    /// Seconds, for what is used when.
+    /// Tenths of seconds, for what is used when.
     pub(crate) fn clock(&self) -> u32 {
-        (self.now / 1000) as u32
+        (self.now / 100) as u32
     }
 
     /// Locks a key's shard and looks the key up.

@@ -9,7 +9,6 @@ use super::{Context, Failure, Outcome, integer, is_word};
 use crate::protocol::request::Arguments;
 use crate::store::item::{Item, Kind};
 use crate::store::shard::Shard;
-use crate::store::table::Table;
 
 /// Items visited if a client does not say how many.
 const DEFAULT_COUNT: usize = 10;
@@ -120,9 +119,13 @@ pub(crate) fn scan_set(context: &mut Context<'_, '_>, arguments: &Arguments<'_>)
 fn scan_inside(context: &mut Context<'_, '_>, arguments: &Arguments<'_>, kind: Kind) -> Outcome {
     let mut at = cursor(arguments.get(2))?;
     let keyed = context.open_to_read(arguments.get(1));
+    let Some(table) = keyed.of_kind(kind)?.and_then(|item| item.table(kind)) else {
+        context.reply.array(2);
+        context.reply.bulk(b"0");
+        context.reply.array(0);
+        return Ok(());
+    };
     let options = ScanOptions::parse(arguments, 3, false)?;
-    let empty = Table::new();
-    let table = keyed.of_kind(kind)?.and_then(|item| item.table(kind)).unwrap_or(&empty);
     let (mut found, mut visited) = (Vec::new(), 0);
     loop {
         let visit = |item: &Item| {

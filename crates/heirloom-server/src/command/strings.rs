@@ -139,20 +139,23 @@ pub(crate) fn get_and_delete(context: &mut Context<'_, '_>, arguments: &Argument
 }
 
 pub(crate) fn get_and_expire(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> Outcome {
-    let deadline = match arguments.len() {
+    let time = match arguments.len() {
         2 => None,
-        3 if is_word(arguments.get(2), "PERSIST") => Some(None),
-        4 => {
-            let (unit, base) = Base::by_word(arguments.get(2)).ok_or(Failure::Syntax)?;
-            Some(Some(deadline_from(arguments.get(3), unit, base, context.now, "getex")?))
-        }
+        3 if is_word(arguments.get(2), "PERSIST") => None,
+        4 => Some(Base::by_word(arguments.get(2)).ok_or(Failure::Syntax)?),
         _ => return Err(Failure::Syntax),
     };
     let mut keyed = context.open_to_read(arguments.get(1));
     context.reply.bulk_or_null(keyed.text()?);
-    if let Some(deadline) = deadline {
-        keyed.change(|item| item.set_deadline(deadline)).transpose()?;
+    if keyed.place.is_none() {
+        return Ok(());
     }
+    let deadline = match time {
+        Some((unit, base)) => Some(deadline_from(arguments.get(3), unit, base, context.now, "getex")?),
+        None if arguments.len() == 3 => None,
+        None => return Ok(()),
+    };
+    keyed.change(|item| item.set_deadline(deadline)).transpose()?;
     Ok(())
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn parse_i64(text: &[u8]) -> Option<i64> {
 const SCALE_DIGITS: usize = 17;
 const SCALE: i128 = 10_i128.pow(SCALE_DIGITS as u32);
 
-/// A decimal number: exact where 17 digits behind the point and 18 before it are enough, as Redis' long doubles nearly are.
+/// A decimal number, as INCRBYFLOAT adds them up: with 20 digits before the point and 17 behind it, rounded as Redis' long doubles are,
+/// which have 64 bits in all; or a float, where that is not enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Decimal {
     Exact(i128),
@@ -40,7 +41,7 @@ impl Decimal {
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         if let Some(exact) = Self::parse_exact(text) {
-            return Some(Self::Exact(exact));
+            return Some(Self::Exact(rounded(exact)));
         }
         let is_written_so = |byte: u8| byte.is_ascii_digit() || b"+-.eEinfINFty".contains(&byte);
         if !text.bytes().all(is_written_so) {
@@ -51,7 +52,7 @@ impl Decimal {
     }
 
     fn of(number: f64) -> Self {
-        let rounded = if number.abs() < 1e18 { Self::parse_exact(&format!("{number:.17}")) } else { None };
+        let rounded = if number.abs() < 1e20 { Self::parse_exact(&format!("{number:.17}")) } else { None };
         rounded.map_or(Self::Float(number), Self::Exact)
     }
 
@@ -63,7 +64,7 @@ impl Decimal {
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if whole.len() + fraction.len() == 0
-            || whole.len() > 18
+            || whole.len() > 20
             || fraction.len() > SCALE_DIGITS
             || !all_digits(whole)
             || !all_digits(fraction)
@@ -79,7 +80,7 @@ impl Decimal {
     /// Adds; `None` where the sum is no finite number.
     pub(crate) fn checked_add(self, other: Self) -> Option<Self> {
         if let (Self::Exact(a), Self::Exact(b)) = (self, other) {
-            return Some(Self::Exact(a + b));
+            return Some(Self::Exact(rounded(a + b)));
         }
         let sum = self.to_float() + other.to_float();
         sum.is_finite().then(|| Self::of(sum))
@@ -91,6 +92,31 @@ impl Decimal {
             Self::Float(number) => number,
         }
     }
+}
+
+/// Rounds to the 64 bits of a long double, which below 64 are finer than the last digit.
+fn rounded(number: i128) -> i128 {
+    let whole = number.unsigned_abs() / SCALE as u128;
+    let bits = u128::BITS - whole.leading_zeros();
+    match bits {
+        0..=6 => number,
+        7..=64 => {
+            let fraction_bits = 64 - bits;
+            let units = divide_to_nearest(number << fraction_bits, SCALE);
+            divide_to_nearest(units * SCALE, 1 << fraction_bits)
+        }
+        _ => {
+            let unit = SCALE << (bits - 64);
+            divide_to_nearest(number, unit) * unit
+        }
+    }
+}
+
+/// Divides, to the nearest whole number, and to the even one of two that are as near.
+fn divide_to_nearest(number: i128, by: i128) -> i128 {
+    let (quotient, rest) = (number.div_euclid(by), number.rem_euclid(by));
+    let is_up = 2 * rest > by || 2 * rest == by && quotient % 2 != 0;
+    quotient + i128::from(is_up)
 }
 
 impl std::fmt::Display for Decimal {
@@ -138,6 +164,8 @@ mod tests {
         assert_eq!(sum("10.50", "-10.5").as_deref(), Some("0"));
         assert_eq!(sum("5.0e3", "200").as_deref(), Some("5200"));
         assert_eq!(sum("-0.25", "0").as_deref(), Some("-0.25"));
+        assert_eq!(sum("9223372036854775808", "0.25").as_deref(), Some("9223372036854775808"));
+        assert_eq!(sum("9223372036854775807", "-0.5").as_deref(), Some("9223372036854775806.5"));
         assert_eq!(sum("1e308", "1e308"), None);
         assert_eq!(sum("inf", "1"), None);
         for text in ["", "abc", " 1", "1 ", "0x10", "1,5", "nan"] {

@@ -1,7 +1,7 @@
 //! An item: one block of the heap that holds a key and its value, owned by the one pointer to it.
 //!
 //! ```text
-//!  0  stamp      bits 0..24 when it was last used (seconds, modulo 2^24) | 24..27 kind | 27 has a deadline
+//!  0  stamp      bits 0..24 when it was last used (tenths of seconds, modulo 2^24) | 24..27 kind | 27 has a deadline
 //!  4  key_len    bytes of the key
 //!  8  value_len  bytes of a text value; 0 otherwise
 //! 12  block      bytes of the block
@@ -287,7 +287,7 @@ impl Item {
         unsafe { old.give_back() };
     }
 
-    /// When it was last used: seconds, modulo 2^24.
+    /// When it was last used: tenths of seconds, modulo 2^24.
     #[inline]
     pub(crate) fn clock(&self) -> u32 {
         self.header().stamp & ((1 << CLOCK_BITS) - 1)
@@ -298,7 +298,7 @@ impl Item {
     pub(crate) fn touch(&mut self, clock: u32) {
         let stamp = self.header().stamp;
         let touched = stamp & !((1 << CLOCK_BITS) - 1) | clock & ((1 << CLOCK_BITS) - 1);
-        // Most are used more than once a second: their line stays clean.
+        // What is used often is used more than once a tick: its line stays clean.
         if touched != stamp {
             self.header_mut().stamp = touched;
         }
@@ -331,6 +331,12 @@ impl Item {
             compiler_fence(SeqCst);
             ptr::write(from, None);
         }
+    }
+
+    /// A second pointer to the block. One of the two must be forgotten.
+    #[cfg(test)]
+    pub(super) fn twin(&self) -> Self {
+        Self(self.0)
     }
 
     fn header(&self) -> &Header {

@@ -26,7 +26,7 @@ mod tests;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use heirloom::sync::{Mutex, MutexGuard};
-use heirloom::{Heritable, Inside, Vec};
+use heirloom::{Heritable, Inside, OnPoison, Options, Vec};
 
 use self::scan::Random;
 use self::shard::{Counters, NR_DATABASES, Shard};
@@ -55,6 +55,11 @@ impl Default for Shards {
         let nr = NR_NEW_SHARDS.load(Relaxed);
         Self { seed: hash::draw_seed(), list: (0..nr).map(|_| Mutex::new(Shard::default())).collect() }
     }
+}
+
+/// Says what becomes of the shards after a kill: they are kept, as each has a lock that tells whether it is whole.
+pub(crate) fn keep_shards(options: Options) -> Options {
+    options.on_poison(&SHARDS, OnPoison::keep())
 }
 
 /// The store of this process.

@@ -301,6 +301,13 @@ impl Shard {
         lost
     }
 
+    /// Leaves the shard as a kill might: an item in two places, the inside of another being changed.
+    #[cfg(test)]
+    pub(crate) fn tear(&mut self, twice: &[u8], touched: u64) {
+        self.databases[0].put_twice(hash(twice), twice);
+        (self.touching, self.touching_database, self.touching_hash) = (1, 0, touched);
+    }
+
     #[inline]
     fn weighing<T>(&mut self, database: usize, change: impl FnOnce(&mut Table) -> T) -> T {
         let table = &mut self.databases[database];

@@ -367,6 +367,19 @@ impl Table {
         (&mut left[low / SEGMENT][low % SEGMENT], &mut right[0][high % SEGMENT])
     }
 
+    /// Puts an item into another slot as well, as a kill in the middle of a move does.
+    #[cfg(test)]
+    pub(crate) fn put_twice(&mut self, hash: u64, key: &[u8]) {
+        let place = self.find(hash, key).expect("it is there");
+        let twin = self.item(place).twin();
+        let bucket = self.bucket_mut((place.bucket + 1) % self.buckets as usize);
+        if bucket.chain_vacancy().is_none() {
+            bucket.extend().expect("room");
+        }
+        let (bucket, slot) = bucket.chain_vacancy().expect("a vacancy");
+        bucket.put(slot, hash, twin);
+    }
+
     /// Checks all invariants; panics where one does not hold.
     #[cfg(test)]
     pub(crate) fn check(&self) {

@@ -23,10 +23,15 @@ pub(crate) mod pack;
 pub(crate) mod unpack;
 
 use heirloom::sync::Mutex;
-use heirloom::{Heritable, Vec};
+use heirloom::{Heritable, OnPoison, Options, Vec};
 
 heirloom::root! {
     static HANDED: Mutex<Handed> = "server-clients";
+}
+
+/// Says what becomes of clients that were being packed when everything was killed: nothing, as they are gone.
+pub(crate) fn forget_clients(options: Options) -> Options {
+    options.on_poison(&HANDED, OnPoison::replace())
 }
 
 /// What a server hands over besides its store.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::error::IncomingError;
 use super::luggage::read_list;
-use super::message::{HeapId, Message, Received};
+use super::message::{Buffer, HeapId, Message, Received};
 use super::points::{Point, point};
 use super::ticket::{Ticket, VARIABLE};
 use super::{Channel, Found, Source, SourceError, fdstore, luo};
@@ -219,14 +219,16 @@ impl Incoming {
     /// frozen.
     pub(crate) fn wait_for_freeze(&self, timeout: Duration) -> Result<Freeze, IncomingError> {
         let Some(socket) = self.connection() else { return Ok(Freeze::Done) };
+        let mut buffer = Buffer::new();
         if self.is_orphan || Message::Ready.send(socket.as_fd(), self.heap_id).is_err() {
             return Ok(Freeze::OwnerGone);
         }
         point(Point::SuccessorSaidReady);
         let deadline = Instant::now() + timeout;
         loop {
-            let (received, _, fds) = Message::receive_with(socket.as_fd(), Some(self.heap_id))
-                .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
+            let (received, _, fds) =
+                Message::receive_with(socket.as_fd(), Some(self.heap_id), &mut buffer)
+                    .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
             match received {
                 Received::Message(Message::Frozen) => {
                     point(Point::SuccessorHeardFrozen);

@@ -69,6 +69,8 @@ mod successor;
 mod ticket;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use std::os::fd::{BorrowedFd, OwnedFd};

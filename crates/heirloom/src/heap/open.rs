@@ -14,7 +14,7 @@
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,9 +43,10 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
     // One at a time: whether there is a heap already is asked before anything is written.
     static OPENING: Mutex<()> = Mutex::new(());
     let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let heap = find_or_create(name, options)?;
+    let mut heap = find_or_create(name, options)?;
     // Nobody can want the old state of a root back any more.
     heap.settle_migrations()?;
+    heap.look_after();
     // It is ours now, acknowledged and all: threads that wait for it may come in.
     heap.hall.reopen();
     Ok(heap)
@@ -61,8 +62,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
             }
             Ok(Some(Found::Left { heap, luggage })) => {
                 take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
-                    heap.poisoned = heap.remedy_poison();
-                    heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
+                    heap.was_left = true;
                     heap
                 })
             }
@@ -509,8 +509,10 @@ fn open(
         freeze_us: state.freeze_us,
         frozen_ns: state.frozen_ns,
         restore_us,
+        migration_us: AtomicU64::new(0),
         set_aside: None,
         recovery: None,
+        was_left: false,
         poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),

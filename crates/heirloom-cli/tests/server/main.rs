@@ -1,0 +1,9 @@
+//! `heirloom serve` as its clients see it: what clients of others make of it, its commands beside those of redis-server, upgrades under
+//! load, hostile clients.
+
+mod clients;
+mod differential;
+mod hostile;
+mod life;
+mod support;
+mod upgrade;
