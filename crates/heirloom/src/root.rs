@@ -187,7 +187,7 @@ macro_rules! root {
                 extern "C" fn heirloom_register() {
                     $crate::root::expansion::register($root.declared());
                 }
-                register
+                heirloom_register
             };
             $crate::root::Root::new($name, HEIRLOOM_NOTE.as_bytes(), HEIRLOOM_RULES.as_bytes(), &HEIRLOOM_HOOKS)
         };

@@ -242,7 +242,7 @@ impl Heap {
     }
 
     fn know_blocks_again(&self) -> Result<(), HeapError> {
-        self.backing.learn_len();
+        self.backing.look_at_len()?;
         let host = self.hall.pool().host();
         let map = PreservedMap::open(
             self.backing.clone(),

@@ -20,8 +20,8 @@ pub(crate) struct FileFacts {
     pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
     pub(crate) is_memory: bool,
-    /// Its pages are of hugetlbfs.
-    pub(crate) is_huge_tlb: bool,
+    /// The size of its pages, where they are huge by themselves (hugetlbfs).
+    pub(crate) huge_page_bytes: Option<u64>,
 }
 
 pub(crate) fn memfd_create(name: &str) -> io::Result<OwnedFd> {
@@ -51,7 +51,6 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         huge_page_bytes: (file_system == HUGETLBFS).then_some(stat_fs.f_bsize as u64),
         is_memory: [TMPFS, RAMFS, HUGETLBFS].contains(&file_system),
-        is_huge_tlb: file_system == HUGETLBFS,
     })
 }
 

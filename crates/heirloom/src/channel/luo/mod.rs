@@ -125,7 +125,7 @@ pub(crate) fn look_at(fd: BorrowedFd<'_>) -> Result<(), LuoError> {
     const KNOWN_SEALS: u32 = 0x3f;
     let facts = sys::file_facts(fd).map_err(system("examine the heap's file"))?;
     // A hugetlbfs file first: with a name or without, its pages are what stands in the way.
-    if facts.is_huge_tlb {
+    if facts.huge_page_bytes.is_some() {
         return Err(Unfit::HugeTlb.into());
     }
     if !facts.is_memory {
