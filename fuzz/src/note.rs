@@ -18,7 +18,7 @@ pub fn run(data: &[u8]) {
         nr += 1;
         match note {
             Ok(Note::Format(format)) => assert!(!format.abi.is_empty() && !format.block.is_empty()),
-            Ok(Note::Root { name, ty }) => {
+            Ok(Note::Root { name, ty } | Note::Rules { name, form: ty }) => {
                 assert!(
                     (1..=MAX_ROOT_NAME_BYTES).contains(&name.len()) && name.len() + ty.len() < data.len()
                 );

@@ -1,8 +1,8 @@
 //! Byte forms of types, and the difference between two of them.
 
 use heirloom_abi::types::{
-    ARRAY, FieldDesc, FieldRules, FieldView, Shape, TUPLE, TypeDesc, TypeKind, TypeRules, TypeView,
-    VariantDesc, first_difference, flat_len, flatten,
+    ARRAY, CaseDesc, FieldDesc, FieldRules, FieldView, Fields, Shape, TUPLE, TypeDesc, TypeKind, TypeRules,
+    TypeView, VariantDesc, first_difference, flat_len, flatten, rules_form, rules_len,
 };
 
 const U64: &TypeDesc = &TypeDesc::primitive("u64", 8, 8);
@@ -31,6 +31,22 @@ const MAP: &TypeDesc = &TypeDesc::collection("HashMap", 1, 48, 8, &[PAIRS, NODE]
 static NODE_FORM: [u8; flat_len(NODE)] = flatten(NODE);
 static MAP_FORM: [u8; flat_len(MAP)] = flatten(MAP);
 
+const EVENT: &TypeDesc = &TypeDesc {
+    name: "Event",
+    size: 16,
+    align: 8,
+    rules: &TypeRules { removed: &["Gone"], from: &[], back_to: &[], rollback: true },
+    kind: TypeKind::DataEnum {
+        repr: "u8",
+        cases: &[CaseDesc {
+            variant: VariantDesc { name: "Loud", discriminant: 4, was: &["Noisy"] },
+            fields: &[field("at", 8, U64)],
+        }],
+    },
+};
+static EVENT_FORM: [u8; flat_len(EVENT)] = flatten(EVENT);
+static EVENT_RULES: [u8; rules_len(EVENT)] = rules_form(EVENT);
+
 const fn field(name: &'static str, offset: u64, ty: &'static TypeDesc) -> FieldDesc {
     FieldDesc { name, offset, ty, rules: FieldRules::NONE }
 }
@@ -41,6 +57,10 @@ const fn structure(name: &'static str, fields: &'static [FieldDesc]) -> TypeDesc
 
 /// Reads `data` as a type, and compares it with ours: there is a difference exactly where the bytes differ.
 pub fn run(data: &[u8]) {
+    if let Ok(ty) = TypeView::parse_rules(data) {
+        walk(&ty);
+        walk_history(&ty);
+    }
     let Ok(ty) = TypeView::parse(data) else {
         assert!(first_difference(&MAP_FORM, data).is_err() && first_difference(data, &MAP_FORM).is_err());
         return;
@@ -77,7 +97,23 @@ fn walk(ty: &TypeView<'_>) {
     }
 }
 
+/// What a type says of its ancestors can be read to its end.
+fn walk_history(ty: &TypeView<'_>) {
+    let history = ty.history();
+    assert!(history.removed.into_iter().all(|name| !name.is_empty()));
+    history.from.into_iter().chain(history.back_to).for_each(|relative| walk(&relative.ty));
+    let inner = |fields: Fields<'_>| fields.into_iter().for_each(|field| walk_history(&field.ty));
+    match ty.shape {
+        Shape::Struct(fields) => inner(fields),
+        Shape::DataEnum { cases, .. } => cases.into_iter().for_each(|case| inner(case.fields)),
+        Shape::Array { elem: below, .. } | Shape::Collection { args: below, .. } => {
+            below.into_iter().for_each(|ty| walk_history(&ty));
+        }
+        Shape::Primitive | Shape::Enum { .. } | Shape::Recursive => {}
+    }
+}
+
 /// One form of every kind, and a small one.
 pub fn seeds() -> Vec<Vec<u8>> {
-    vec![MAP_FORM.to_vec(), NODE_FORM.to_vec()]
+    vec![MAP_FORM.to_vec(), NODE_FORM.to_vec(), EVENT_FORM.to_vec(), EVENT_RULES.to_vec()]
 }

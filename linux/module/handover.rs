@@ -152,8 +152,11 @@ pub(crate) fn lay_out(nr_slots: u32, max_blocks: u32) -> Result<(), Refused> {
 }
 
 fn take_over(phys: u64, bytes: u64) -> Result<(), Refused> {
-    linux::state_of_pages(phys, bytes)
-        .map_err(|error| Refused::Blob { phys, bytes, errno: error.to_errno() })?;
+    linux::state_of_pages(phys, bytes).map_err(|error| Refused::Blob {
+        phys,
+        bytes,
+        errno: error.to_errno(),
+    })?;
     let inherited = Inherited { blob: (phys, bytes) };
     let reader = PoolReader::open(&inherited, phys + NAMES_BYTES)?;
     let geometry = reader.geometry();
@@ -174,7 +177,11 @@ fn take_over(phys: u64, bytes: u64) -> Result<(), Refused> {
     names::check(phys)?;
 
     // From here on only a want of memory can stop us, or a name that leads nowhere.
-    linux::claim_pages(phys, bytes).map_err(|error| Refused::Blob { phys, bytes, errno: error.to_errno() })?;
+    linux::claim_pages(phys, bytes).map_err(|error| Refused::Blob {
+        phys,
+        bytes,
+        errno: error.to_errno(),
+    })?;
     // SAFETY: the pages were claimed, so they are this pool's alone; all free slots are nobody's by the predecessor's freeze.
     let pool = unsafe { Pool::restore(Kho::new(), phys + NAMES_BYTES, bytes - NAMES_BYTES) }?;
     finish(pool, phys, bytes, 0, (tally.live_objects, tally.blocks))
@@ -208,7 +215,13 @@ fn check_blocks(reader: &PoolReader<'_, Inherited>) -> Result<(), Refused> {
     Ok(())
 }
 
-fn finish(pool: Pool<Kho>, blob: u64, bytes: u64, generation: u32, inherited: (u64, u64)) -> Result<(), Refused> {
+fn finish(
+    pool: Pool<Kho>,
+    blob: u64,
+    bytes: u64,
+    generation: u32,
+    inherited: (u64, u64),
+) -> Result<(), Refused> {
     let heirloom = KBox::new(Heirloom::new(pool, (blob, bytes)), GFP_KERNEL);
     let mut heirloom = heirloom.map_err(|_| Refused::Memory(size_of::<Heirloom>() as u64))?;
     heirloom.inherited = inherited;
@@ -248,7 +261,8 @@ impl Inherited {
             return true;
         }
         let first = offset & !(BLOCK_BYTES - 1);
-        len <= BLOCK_BYTES && (first..end).step_by(BLOCK_BYTES as usize).all(|at| linux::state_of_block(at).is_ok())
+        len <= BLOCK_BYTES
+            && (first..end).step_by(BLOCK_BYTES as usize).all(|at| linux::state_of_block(at).is_ok())
     }
 }
 

@@ -106,7 +106,9 @@ impl<T: Plain> Inherited<T> {
         // SAFETY: asks about a pointer.
         let is_large_enough = unsafe { raw::heirloom_size(object) } >= size_of::<T>();
         // INVARIANT: an object of the pool, and by the caller's promise ours.
-        NonNull::new(object.cast()).filter(|_| is_large_enough).map(|object| Self { object, owns: PhantomData })
+        NonNull::new(object.cast())
+            .filter(|_| is_large_enough)
+            .map(|object| Self { object, owns: PhantomData })
     }
 }
 

@@ -54,7 +54,12 @@ impl kernel::Module for Module {
         }
         if let Some(heirloom) = pool::current() {
             let (objects, blocks) = heirloom.inherited;
-            pr_info!("generation {}: {} objects in {} blocks inherited\n", heirloom.generation, objects, blocks);
+            pr_info!(
+                "generation {}: {} objects in {} blocks inherited\n",
+                heirloom.generation,
+                objects,
+                blocks
+            );
         }
         linux::register().inspect_err(|_| take_down())?;
         Ok(Self)

@@ -42,7 +42,11 @@ extern "C" fn heirloom_size(object: *const c_void) -> usize {
 /// See `heirloom.h`.
 #[no_mangle]
 extern "C" fn heirloom_handle(object: *const c_void) -> u64 {
-    if object.is_null() { 0 } else { crate::linux::phys(object) }
+    if object.is_null() {
+        0
+    } else {
+        crate::linux::phys(object)
+    }
 }
 
 /// See `heirloom.h`.
@@ -108,7 +112,9 @@ unsafe fn found(
     // SAFETY: by the caller's promise.
     let Ok(name) = (unsafe { text(name) }) else { return null_mut() };
     let Some(heirloom) = current() else { return null_mut() };
-    let Some(object) = find(heirloom, name).and_then(|handle| heirloom.object(handle)) else { return null_mut() };
+    let Some(object) = find(heirloom, name).and_then(|handle| heirloom.object(handle)) else {
+        return null_mut();
+    };
     // SAFETY: by the caller's promise it may be written where it is not null.
     if let Some(size) = unsafe { size.as_mut() } {
         *size = heirloom_size(object.as_ptr().cast());

@@ -6,6 +6,7 @@
 //! knows nothing of its objects but their size, so each is described as an array of bytes.
 
 use heirloom_abi::roots::{self, NewRoot, Root, Roots, RootsError};
+use heirloom_abi::types::{flat_len, flatten, TypeDesc, TypeKind, TypeRules, ARRAY};
 use kernel::prelude::*;
 
 use crate::linux::{self, Locked, Scratchpad};
@@ -14,8 +15,8 @@ use crate::pool::Heirloom;
 /// Bytes of the record: 127 names.
 pub(crate) const NAMES_BYTES: u64 = 64 * 1024;
 
-/// Bytes of the description of an object.
-const FORM_BYTES: usize = 38;
+/// Bytes of the description of an object, however long that is.
+const FORM_BYTES: usize = flat_len(&bytes_type(0));
 
 /// Writes an empty record.
 pub(crate) fn lay_out(at: u64) -> Result<(), RootsError> {
@@ -56,7 +57,11 @@ impl Heirloom {
     }
 
     /// Calls `each` with all names.
-    pub(crate) fn for_each_name(&self, _locked: &Locked, mut each: impl FnMut(&Root<'_>)) -> Result<(), RootsError> {
+    pub(crate) fn for_each_name(
+        &self,
+        _locked: &Locked,
+        mut each: impl FnMut(&Root<'_>),
+    ) -> Result<(), RootsError> {
         // SAFETY: the record is ours, and written under the lock alone.
         let roots = Roots::read(unsafe { record(self.names_phys()) })?;
         roots.iter().for_each(|root| each(&root));
@@ -81,7 +86,7 @@ impl Heirloom {
         let root = NewRoot {
             name,
             object_offset: found.start,
-            ty: &bytes_form(found.bytes),
+            ty: &flatten::<FORM_BYTES>(&bytes_type(found.bytes)),
             generation: self.generation,
         };
         // SAFETY: the record is ours, and we hold the lock.
@@ -127,25 +132,9 @@ impl Heirloom {
     }
 }
 
-/// The description of an object of `bytes` bytes, in the byte form of `heirloom_abi::types`: `[u8; bytes]`.
-fn bytes_form(bytes: u64) -> [u8; FORM_BYTES] {
-    let mut form = [0; FORM_BYTES];
-    let mut at = 0;
-    let mut put = |piece: &[u8]| {
-        form[at..at + piece.len()].copy_from_slice(piece);
-        at += piece.len();
-    };
-    put(&heirloom_abi::types::FORM_MAGIC);
-    put(&heirloom_abi::types::FORM_VERSION.to_le_bytes());
-    // An array, aligned to 2^0.
-    put(&[4, 0]);
-    put(&bytes.to_le_bytes());
-    put(&[heirloom_abi::types::ARRAY.len() as u8]);
-    put(heirloom_abi::types::ARRAY.as_bytes());
-    put(&bytes.to_le_bytes());
-    // Its elements: a primitive, aligned to 2^0, of one byte.
-    put(&[1, 0]);
-    put(&1u64.to_le_bytes());
-    put(b"\x02u8");
-    form
+/// The type of an object of `bytes` bytes: `[u8; bytes]`.
+const fn bytes_type(bytes: u64) -> TypeDesc {
+    const U8: &TypeDesc = &TypeDesc::primitive("u8", 1, 1);
+    let kind = TypeKind::Array { elem: U8, len: bytes };
+    TypeDesc { name: ARRAY, size: bytes, align: 1, kind, rules: TypeRules::NONE }
 }

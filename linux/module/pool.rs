@@ -19,7 +19,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 
-use heirloom_slab::{Found, Host, Pool};
+use heirloom_slab::{Contents, Found, Host, Pool};
 use kernel::prelude::*;
 
 use crate::host::{Kho, BLOCK_BYTES};
@@ -190,7 +190,7 @@ impl Heirloom {
         let (slot, _shared) = self.slot(&on_cpu);
         let offset = match self.pool.cache_for(size, ALIGN) {
             Some(cache) => self.pool.alloc(self.pool.cpu(slot), cache),
-            None => self.pool.alloc_large(size as u64),
+            None => self.pool.alloc_large(size as u64, Contents::Zeroed),
         };
         let offset = offset.map_err(|_| OPEN)?;
         let live = &self.slots[slot as usize].live;
@@ -215,13 +215,13 @@ impl Heirloom {
     pub(crate) fn free(&self, object: *mut u8) {
         let on_cpu = OnCpu::enter();
         let Some(found) = self.find(object) else {
-            pr_err!("free of {:p}, which is no object of the pool\n", object);
+            pr_err!("free of {:#x}, where no object of the pool starts\n", linux::phys(object));
             return;
         };
         match self.door.load(Acquire) {
             OPEN => self.free_found(&on_cpu, &found),
             PAUSED => self.put_off(found.start),
-            _ => pr_err!("free of {:p} while the pool is frozen: the object is handed over\n", object),
+            _ => pr_err!("free of {:#x} while the pool is frozen: the object is handed over\n", found.start),
         }
         drop(on_cpu);
         self.ask_for_work();

@@ -61,11 +61,16 @@ impl Heirloom {
         let Some(()) = Own.read(phys + offset_of!(BlockHead, index) as u64, &mut four) else { return false };
         let index = u32::from_le_bytes(four);
         let Ok(reader) = PoolReader::open(&Own, self.control()) else { return false };
-        index < reader.nr_blocks() && reader.block(index).is_ok_and(|block| block.is_some_and(|b| b.offset == phys))
+        index < reader.nr_blocks()
+            && reader.block(index).is_ok_and(|block| block.is_some_and(|b| b.offset == phys))
     }
 
     /// Checks the pool while nobody uses it: sums, and how much is wrong.
-    pub(crate) fn check_all(&self, scan: bool, mut each: impl FnMut(&dyn core::fmt::Display)) -> (Tally, u64) {
+    pub(crate) fn check_all(
+        &self,
+        scan: bool,
+        mut each: impl FnMut(&dyn core::fmt::Display),
+    ) -> (Tally, u64) {
         let locked = Locked::take();
         self.paused(&locked, |pool| {
             let mut nr_broken = 0;
@@ -132,7 +137,8 @@ pub(crate) fn names(to: &mut Page) -> core::fmt::Result {
     let Some(heirloom) = pool::current() else { return Ok(()) };
     let locked = Locked::take();
     let read = heirloom.for_each_name(&locked, |root| {
-        let _ = writeln!(to, "{} {:#x} {} {}", root.name, root.object_offset, root.object_bytes, root.generation);
+        let _ =
+            writeln!(to, "{} {:#x} {} {}", root.name, root.object_offset, root.object_bytes, root.generation);
     });
     read.or_else(|error| writeln!(to, "{error}"))
 }
@@ -179,7 +185,9 @@ pub(crate) fn command(text: &str) -> Result {
             Ok(())
         }
         #[cfg(CONFIG_FAULT_INJECTION)]
-        ("damage", None | Some(Err(_))) => damage(heirloom, text.split_ascii_whitespace().nth(1).unwrap_or("")),
+        ("damage", None | Some(Err(_))) => {
+            damage(heirloom, text.split_ascii_whitespace().nth(1).unwrap_or(""))
+        }
         _ => Err(EINVAL),
     }
 }
@@ -196,7 +204,9 @@ fn damage(heirloom: &Heirloom, what: &str) -> Result {
         "control" => heirloom.control() + offset_of!(PoolRecord, pool_id) as u64,
         "table" => heirloom.control() + reader.geometry().block_offset(0) + 1,
         // The descriptor of the first unit that may hold objects.
-        "block" => block()?.offset + reader.geometry().descriptor_offset(reader.geometry().header_units()) + 20,
+        "block" => {
+            block()?.offset + reader.geometry().descriptor_offset(reader.geometry().header_units()) + 20
+        }
         "names" => heirloom.blob.0 + 100,
         _ => return Err(EINVAL),
     };

@@ -55,7 +55,11 @@ fn checksum(root: &Root) -> u64 {
 fn alloc(size: usize) -> Result<*mut c_void> {
     // SAFETY: any size may be asked for, and we may sleep.
     let object = unsafe { c::heirloom_alloc(size, may_sleep()) };
-    if object.is_null() { Err(ENOMEM) } else { Ok(object) }
+    if object.is_null() {
+        Err(ENOMEM)
+    } else {
+        Ok(object)
+    }
 }
 
 fn handle(object: *const c_void) -> u64 {
@@ -191,7 +195,11 @@ pub(crate) fn verify() -> Result {
     lost += faults.lost;
     corrupt += faults.corrupt;
     pr_info!("verified {} lost {} corrupt {}\n", seen, lost, corrupt);
-    if lost + corrupt == 0 { Ok(()) } else { Err(EIO) }
+    if lost + corrupt == 0 {
+        Ok(())
+    } else {
+        Err(EIO)
+    }
 }
 
 /// `churn G`: all of the third are freed first, so that the new ones come to lie anywhere.

@@ -12,8 +12,9 @@ mod linux;
 mod module;
 mod step;
 mod tidy;
+mod vm;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -48,10 +49,16 @@ enum Task {
     Asan,
     /// The benchmarks' arithmetic, and a short round of each (needs a C++ compiler and make for the peers)
     Bench,
+    /// Kill hand-overs at each named moment of each channel, and see who has the heap; prints a table
+    Faults(Faults),
+    /// kill -9 of a program under load, again and again: is all there that it had acknowledged? Prints a table
+    Acknowledged(Acknowledged),
     /// rustdoc with warnings denied
     Docs,
     /// Boot the bare-metal kernel in QEMU, let it jump into its successor again and again, and check what it says
     Kernel(kernel::Options),
+    /// Run Heirloom in virtual machines: a chain of Linux kernels, a real systemd (slow; not part of ci)
+    Vm(vm::Options),
     /// Boot Linux with our module in QEMU, and replace it by kexec again and again (needs root: builds Linux in a Debian folder)
     Module(module::Options),
 }
@@ -61,6 +68,33 @@ struct Fmt {
     /// Change nothing, fail if something would change
     #[arg(long)]
     check: bool,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct Faults {
+    /// Runs: each is one case, and all cases take turns
+    #[arg(long, default_value_t = 2000)]
+    runs: u32,
+    /// The order of the cases
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct Acknowledged {
+    /// Kills, over a file and again over a keeper
+    #[arg(long, default_value_t = 1000)]
+    kills: u32,
+}
+
+/// Runs a test of the library that is a program with arguments of its own.
+fn program(steps: &mut Steps, name: &'static str, args: &[(&str, u32)]) {
+    steps.run(name, || {
+        let mut words = vec!["test".to_owned(), "--package".into(), "heirloom".into()];
+        words.extend(["--test".to_owned(), name.into(), "--".into()]);
+        words.extend(args.iter().flat_map(|(option, value)| [(*option).to_owned(), value.to_string()]));
+        Cargo::new(&words.iter().map(String::as_str).collect::<Vec<_>>()).run()
+    });
 }
 
 fn main() -> ExitCode {
@@ -76,8 +110,13 @@ fn main() -> ExitCode {
         Task::Fuzz => steps.run("fuzz", checkers::fuzz),
         Task::Asan => steps.run("asan", checkers::asan),
         Task::Bench => steps.run("bench", checkers::bench),
+        Task::Faults(args) => {
+            program(&mut steps, "faults", &[("--runs", args.runs), ("--seed", args.seed)]);
+        }
+        Task::Acknowledged(args) => program(&mut steps, "acknowledged", &[("--kills", args.kills)]),
         Task::Docs => docs(&mut steps),
         Task::Kernel(options) => return kernel::run(options),
+        Task::Vm(options) => return vm::run(&options),
         Task::Module(options) => return module::run(&options),
     }
     steps.finish()
@@ -116,13 +155,31 @@ fn fmt(steps: &mut Steps, is_check: bool) {
                 }
             }
         }
-        Outcome::Passed
+        rustfmt_module(is_check)
     });
+}
+
+/// The module is built by Linux's own build, so that no manifest names it; its two roots lead to all its files.
+fn rustfmt_module(is_check: bool) -> Outcome {
+    let mut rustfmt = Command::new("rustfmt");
+    rustfmt.current_dir(step::root()).args(["--edition", "2021"]).args(is_check.then_some("--check"));
+    let roots = ["linux/module/heirloom_main.rs", "linux/module/sample_main.rs"];
+    match rustfmt.args(roots).status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(status) => Outcome::Failed(format!("rustfmt of linux/module ended with {status}")),
+        Err(error) => Outcome::Failed(format!("rustfmt cannot be run: {error}")),
+    }
 }
 
 fn lint(steps: &mut Steps) {
     steps.run("lint", || {
         let outcome = Cargo::new(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run();
+        if !matches!(outcome, Outcome::Passed) {
+            return outcome;
+        }
+        let init =
+            ["clippy", "--all-targets", "--manifest-path", "linux/init/Cargo.toml", "--", "-D", "warnings"];
+        let outcome = Cargo::new(&init).env("CARGO_TARGET_DIR", step::target_dir("init")).run();
         if !matches!(outcome, Outcome::Passed) {
             return outcome;
         }

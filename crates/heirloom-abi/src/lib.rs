@@ -7,6 +7,7 @@
 mod checksum;
 pub mod diary;
 pub mod heap;
+pub mod holes;
 pub mod kho;
 pub mod le;
 pub mod note;

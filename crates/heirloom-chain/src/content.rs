@@ -5,7 +5,7 @@ use heirloom::String;
 use crate::schema::{Event, Level, Session, VERSION};
 
 /// Makes session number `id`, as the first version does.
-pub fn session(id: u64) -> Session {
+pub(crate) fn session(id: u64) -> Session {
     let level = level(id);
     #[cfg(not(any(feature = "v2", feature = "v3", feature = "v4", feature = "v5")))]
     return Session { id, hits: hits(id), level, name: text(&name(id)), note: text(&note(id)) };
@@ -23,7 +23,7 @@ pub fn session(id: u64) -> Session {
 }
 
 /// Makes event number `nr`.
-pub fn event(nr: u64) -> Event {
+pub(crate) fn event(nr: u64) -> Event {
     match nr % 2 {
         0 => Event::Login { at: nr * 3 },
         _ => Event::Logout { at: nr * 3, why: text(&why(nr)) },
@@ -32,7 +32,11 @@ pub fn event(nr: u64) -> Event {
 
 /// Says what is wrong with a session. `oldest` is the lowest version that the heap has been at since it was filled, and lost what that
 /// one does not have; `rolled_back` tells that a newer one has.
-pub fn check_session(id: u64, session: &Session, has_been_at_3: bool) -> Result<(), std::string::String> {
+pub(crate) fn check_session(
+    id: u64,
+    session: &Session,
+    has_been_at_3: bool,
+) -> Result<(), std::string::String> {
     let same = |what: &str, found: &str, wanted: &str| match found == wanted {
         true => Ok(()),
         false => Err(format!("v{VERSION} session {id}: {what} is {found:?}, not {wanted:?}")),
@@ -61,7 +65,7 @@ pub fn check_session(id: u64, session: &Session, has_been_at_3: bool) -> Result<
 }
 
 /// Says what is wrong with an event.
-pub fn check_event(nr: u64, event: &Event) -> Result<(), std::string::String> {
+pub(crate) fn check_event(nr: u64, event: &Event) -> Result<(), std::string::String> {
     let is_right = match event {
         Event::Login { at } => nr % 2 == 0 && *at == nr * 3,
         Event::Logout { at, why: found } => nr % 2 == 1 && *at == nr * 3 && **found == *why(nr),
@@ -112,7 +116,7 @@ fn why(nr: u64) -> std::string::String {
 
 /// Name, note and count of a session, whatever its version.
 #[cfg(feature = "rkyv")]
-pub fn texts(session: &Session) -> (std::string::String, std::string::String, u64) {
+pub(crate) fn texts(session: &Session) -> (std::string::String, std::string::String, u64) {
     #[cfg(not(any(feature = "v3", feature = "v4", feature = "v5")))]
     return (session.name.to_string(), session.note.to_string(), session.hits.into());
     #[cfg(any(feature = "v3", feature = "v4"))]

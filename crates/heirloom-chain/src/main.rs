@@ -78,22 +78,10 @@ fn live(args: &Args) -> Result<(), AnyError> {
     if let Some(file) = &args.file {
         options = options.file(file);
     }
-    let first_done = std::sync::Arc::new(std::sync::OnceLock::new());
-    let (told, ended) = (first_done.clone(), std::sync::Arc::new(std::sync::Mutex::new(None)));
-    let last = ended.clone();
-    options = options.on_migration(move |_| {
-        let _ = told.set(Instant::now());
-        *last.lock().expect("nobody panics with it") = Some(Instant::now());
-    });
     let heap = Heap::inherit_or_create("chain", options)?;
     let opened = started.elapsed();
     fill(&heap, args.objects);
     let checked = check(&heap, args)?;
-    // A figure of the thing itself: from the first 16,384 values that were made to the last.
-    let span = match (first_done.get(), *ended.lock().expect("nobody panics with it")) {
-        (Some(&first), Some(last)) => last.duration_since(first).as_secs_f64() * 1e3,
-        _ => 0.0,
-    };
     let stats = heap.stats();
     let live = heap.scan()?.live_objects;
     let mut line = json!({
@@ -103,7 +91,8 @@ fn live(args: &Args) -> Result<(), AnyError> {
         "checked": checked,
         "live_objects": live,
         "opened_ms": opened.as_secs_f64() * 1e3,
-        "migration_ms": span,
+        "migration_ms": stats.migration_us as f64 / 1e3,
+        "freeze_ms": stats.freeze_us as f64 / 1e3,
         "held_mib": stats.held_bytes >> 20,
     });
     #[cfg(feature = "rkyv")]
@@ -117,7 +106,10 @@ fn live(args: &Args) -> Result<(), AnyError> {
     let checked = check(&heap, args)?;
     let scan = heap.scan()?;
     let whole = scan.live_objects == live && scan.stale_bytes == 0;
-    println!("{}", json!({ "old": "whole", "checked": checked, "nothing_left_over": whole }));
+    println!(
+        "{}",
+        json!({ "old": "whole", "checked": checked, "nothing_left_over": whole, "why": error.to_string() })
+    );
     Ok(())
 }
 

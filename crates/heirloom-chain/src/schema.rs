@@ -14,41 +14,41 @@ use heirloom::{Heritable, String};
 mod version {
     use super::*;
 
-    pub const VERSION: u32 = 1;
+    pub(crate) const VERSION: u32 = 1;
 
     #[cfg(not(feature = "shuffled"))]
     #[derive(Heritable)]
     #[repr(C)]
-    pub struct Session {
-        pub id: u64,
-        pub hits: u32,
-        pub level: Level,
-        pub name: String,
-        pub note: String,
+    pub(crate) struct Session {
+        pub(crate) id: u64,
+        pub(crate) hits: u32,
+        pub(crate) level: Level,
+        pub(crate) name: String,
+        pub(crate) note: String,
     }
 
     /// The same fields, elsewhere.
     #[cfg(feature = "shuffled")]
     #[derive(Heritable)]
     #[repr(C)]
-    pub struct Session {
-        pub note: String,
-        pub level: Level,
-        pub name: String,
-        pub id: u64,
-        pub hits: u32,
+    pub(crate) struct Session {
+        pub(crate) note: String,
+        pub(crate) level: Level,
+        pub(crate) name: String,
+        pub(crate) id: u64,
+        pub(crate) hits: u32,
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
     #[repr(u8)]
-    pub enum Level {
+    pub(crate) enum Level {
         Guest = 1,
         Member = 2,
     }
 
     #[derive(Heritable)]
     #[repr(C, u8)]
-    pub enum Event {
+    pub(crate) enum Event {
         Login { at: u64 },
         Logout { at: u64, why: String },
     }
@@ -58,24 +58,24 @@ mod version {
 mod version {
     use super::*;
 
-    pub const VERSION: u32 = 2;
+    pub(crate) const VERSION: u32 = 2;
 
     #[derive(Heritable)]
     #[repr(C)]
     #[heritable(rollback)]
-    pub struct Session {
-        pub id: u64,
-        pub hits: u32,
-        pub level: Level,
+    pub(crate) struct Session {
+        pub(crate) id: u64,
+        pub(crate) hits: u32,
+        pub(crate) level: Level,
         #[heritable(default = 77)]
-        pub seen: u64,
-        pub name: String,
-        pub note: String,
+        pub(crate) seen: u64,
+        pub(crate) name: String,
+        pub(crate) note: String,
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
     #[repr(u8)]
-    pub enum Level {
+    pub(crate) enum Level {
         Guest = 1,
         Member = 2,
     }
@@ -83,7 +83,7 @@ mod version {
     #[derive(Heritable)]
     #[repr(C, u8)]
     #[heritable(rollback)]
-    pub enum Event {
+    pub(crate) enum Event {
         Login { at: u64 },
         Logout { at: u64, why: String },
         Renamed(String),
@@ -94,24 +94,24 @@ mod version {
 mod version {
     use super::*;
 
-    pub const VERSION: u32 = 3;
+    pub(crate) const VERSION: u32 = 3;
 
     #[derive(Heritable)]
     #[repr(C)]
     #[heritable(rollback, removed = "note")]
-    pub struct Session {
-        pub id: u64,
+    pub(crate) struct Session {
+        pub(crate) id: u64,
         #[heritable(was = "hits")]
-        pub visits: u32,
-        pub level: Level,
+        pub(crate) visits: u32,
+        pub(crate) level: Level,
         #[heritable(default = 77)]
-        pub seen: u64,
-        pub name: String,
+        pub(crate) seen: u64,
+        pub(crate) name: String,
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
     #[repr(u8)]
-    pub enum Level {
+    pub(crate) enum Level {
         Guest = 1,
         Member = 2,
     }
@@ -119,7 +119,7 @@ mod version {
     #[derive(Heritable)]
     #[repr(C, u8)]
     #[heritable(rollback)]
-    pub enum Event {
+    pub(crate) enum Event {
         Login { at: u64 },
         Logout { at: u64, why: String },
         Renamed(String),
@@ -134,20 +134,20 @@ mod four {
     #[derive(Heritable)]
     #[repr(C)]
     #[heritable(name = "Session", rollback, removed = "note")]
-    pub struct SessionV4 {
-        pub name: String,
+    pub(crate) struct SessionV4 {
+        pub(crate) name: String,
         #[heritable(was = "hits")]
-        pub visits: u64,
-        pub id: u64,
+        pub(crate) visits: u64,
+        pub(crate) id: u64,
         #[heritable(default = 77)]
-        pub seen: u64,
-        pub level: Level,
+        pub(crate) seen: u64,
+        pub(crate) level: Level,
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Heritable)]
     #[repr(u8)]
     #[heritable(rollback)]
-    pub enum Level {
+    pub(crate) enum Level {
         Guest = 1,
         Member = 2,
         Admin = 3,
@@ -156,7 +156,7 @@ mod four {
     #[derive(Heritable)]
     #[repr(C, u8)]
     #[heritable(rollback)]
-    pub enum Event {
+    pub(crate) enum Event {
         Login { at: u64 },
         Logout { at: u64, why: String },
         Renamed(String),
@@ -165,29 +165,29 @@ mod four {
 
 #[cfg(feature = "v4")]
 mod version {
-    pub use super::four::{Event, Level, SessionV4 as Session};
+    pub(crate) use super::four::{Event, Level, SessionV4 as Session};
 
-    pub const VERSION: u32 = 4;
+    pub(crate) const VERSION: u32 = 4;
 }
 
 #[cfg(feature = "v5")]
 mod version {
     use super::four::SessionV4;
-    pub use super::four::{Event, Level};
+    pub(crate) use super::four::{Event, Level};
     use super::*;
 
-    pub const VERSION: u32 = 5;
+    pub(crate) const VERSION: u32 = 5;
 
     #[derive(Heritable)]
     #[repr(C)]
     #[heritable(from = SessionV4, back_to = SessionV4)]
-    pub struct Session {
-        pub id: u64,
-        pub visits: u64,
-        pub seen: u64,
-        pub first: String,
-        pub last: String,
-        pub level: Level,
+    pub(crate) struct Session {
+        pub(crate) id: u64,
+        pub(crate) visits: u64,
+        pub(crate) seen: u64,
+        pub(crate) first: String,
+        pub(crate) last: String,
+        pub(crate) level: Level,
     }
 
     impl From<&SessionV4> for Session {
@@ -214,4 +214,4 @@ mod version {
     }
 }
 
-pub use version::{Event, Level, Session, VERSION};
+pub(crate) use version::{Event, Level, Session, VERSION};

@@ -29,12 +29,18 @@ pub(crate) enum Task {
     Inspect(TargetArgs),
     /// Run every check over a heap that is not our own, and scan its free memory for stale bytes
     Verify(VerifyArgs),
+    /// Say what a program would do with a heap, root by root, before it is given to it
+    Check(CheckArgs),
     /// A cache with the Redis protocol that lives through upgrades of itself
     Serve(crate::server::ServeArgs),
     /// Have a running `heirloom serve` hand over, clients and all, to its next program
     Upgrade(crate::server::UpgradeArgs),
     /// Draw a heap that is not our own, page by page, as SVG
     Map(MapArgs),
+    /// An example of a systemd service whose heap lives through restarts and crashes (docs/systemd.md)
+    Service(ServiceArgs),
+    /// Say what this machine offers to memory that outlives a program, and what is dangerous about it
+    Doctor(DoctorArgs),
     /// Set aside a heap that no program owns, so that the next program starts cold
     Clear(ClearArgs),
     /// Ways to hand slab objects to the next kernel, side by side on one workload, in numbers and pictures
@@ -85,11 +91,55 @@ pub(crate) struct DemoArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct ServiceArgs {
+    /// Make N objects at the first start
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) objects: u64,
+
+    /// Sizes of those objects, from MIN up to, but not including, MAX bytes
+    #[arg(long, value_name = "MIN..MAX", default_value = "16..256")]
+    pub(crate) size: SizeRange,
+
+    /// Keep the heap in this file instead of the service manager's store
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Say what was found at the start as a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON object instead of a list
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Look at the machine whose file system is mounted here
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(crate) root: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct TargetArgs {
     /// A heap file, or pid:PID for the heap of a running or stopped program
     pub(crate) target: heirloom::foreign::Target,
 
     /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    /// The program that is to take over; its file is read, it is not run
+    pub(crate) binary: PathBuf,
+
+    /// A heap file, or pid:PID for the heap of a running program
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) heap: heirloom::foreign::Target,
+
+    /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -143,7 +193,7 @@ pub(crate) struct LabArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) churn: u32,
 
-    /// The guard pool serves each N-th object; 0: none
+    /// The guard pool serves each N-th object, N being 2 or more; 0: none
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) guard_every: u32,
 

@@ -9,11 +9,13 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod foreign;
 mod lab;
 mod output;
 mod quantity;
 mod server;
+mod service;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,15 +37,21 @@ fn main() -> ExitCode {
     if let Some(status) = demo::run_as_helper(&arguments) {
         return status;
     }
+    if let Some((_, rest)) = arguments.split_first().filter(|(role, _)| *role == service::check::CHECK) {
+        return service::check::run(rest);
+    }
     let cli = Cli::parse();
     match cli.command {
         None => demo::run(&cli.demo),
         Some(Task::Demo(args)) => demo::run(&args),
         Some(Task::Inspect(args)) => foreign::inspect(&args),
         Some(Task::Verify(args)) => foreign::verify(&args),
+        Some(Task::Check(args)) => foreign::check(&args),
         Some(Task::Serve(args)) => server::serve(&args),
         Some(Task::Upgrade(args)) => server::upgrade(&args),
         Some(Task::Map(args)) => foreign::map(&args),
+        Some(Task::Service(args)) => service::run(&args),
+        Some(Task::Doctor(args)) => doctor::run(&args),
         Some(Task::Clear(args)) => foreign::clear(&args),
         Some(Task::Lab(args)) => lab::run(&args),
     }

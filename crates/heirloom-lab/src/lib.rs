@@ -14,7 +14,7 @@
 //! The machine is `heirloom_mm`'s hosted one: its page allocator, scratch areas, guard pool and preserved-memory map are the real ones,
 //! and a jump keeps nothing but bytes. Ordinary objects come from a [`slub`] of the lab's own, the same under every design.
 //!
-//! Read in this order: [`slabinfo`], [`workload`], [`marks`], [`slub`], `kernel`, [`design`], [`survey`], [`run`](mod@run),
+//! Read in this order: [`slabinfo`], [`workload`], [`marks`], [`slub`], `kernel`, [`design`], [`survey`], `owners`, [`run`](mod@run),
 //! [`summary`], [`picture`], [`svg`], [`plots`].
 
 pub mod slabinfo;
@@ -34,6 +34,8 @@ mod kernel;
 pub mod design;
 
 pub mod survey;
+
+mod owners;
 
 pub mod run;
 

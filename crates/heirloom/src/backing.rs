@@ -65,6 +65,15 @@ pub enum BackingError {
     /// Neither a regular file nor a memfd.
     #[error("the heap's file is no regular file")]
     NotRegular,
+    /// A file whose smallest piece is a huge page.
+    #[error(
+        "the heap's file lies on hugetlbfs, in pages of {page_bytes} bytes, and a heap's records are laid out in pages of 4096: \
+        put it on tmpfs, mounted with huge=advise where huge pages are wanted"
+    )]
+    HugePages {
+        /// The size of a page.
+        page_bytes: u64,
+    },
     /// The header page was refused.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -84,6 +93,16 @@ pub enum BackingError {
         /// The system's word.
         source: io::Error,
     },
+}
+
+fn refuse_unfit(facts: &sys::FileFacts) -> Result<(), BackingError> {
+    if !facts.is_regular {
+        return Err(BackingError::NotRegular);
+    }
+    match facts.huge_page_bytes {
+        Some(page_bytes) => Err(BackingError::HugePages { page_bytes }),
+        None => Ok(()),
+    }
 }
 
 fn owner(pid: u32) -> String {
@@ -118,9 +137,7 @@ impl Backing {
         let fd = sys::open(path, true).map_err(step("create"))?;
         Self::lock(&fd)?;
         let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
-        if !facts.is_regular {
-            return Err(BackingError::NotRegular);
-        }
+        refuse_unfit(&facts)?;
         // On a disk a small file may have contents and no block of its own.
         let is_hollow = facts.is_hollow && facts.is_memory;
         if facts.len > 0 && !is_hollow && !starts_unfinished(&fd).map_err(step("read"))? {
@@ -160,9 +177,7 @@ impl Backing {
     /// with the last one.
     pub(crate) fn adopt_fd(fd: OwnedFd) -> Result<(Self, Header), BackingError> {
         let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
-        if !facts.is_regular {
-            return Err(BackingError::NotRegular);
-        }
+        refuse_unfit(&facts)?;
         Self::lock(&fd)?;
         let header = read_unmapped(&fd)?;
         let mapped = Self::map(&fd, header.identity.base, header.identity.reserved_bytes)?;
@@ -257,6 +272,14 @@ impl Backing {
         sys::set_len(self.fd(), len)?;
         self.len.store(len, Ordering::Release);
         Ok(())
+    }
+
+    /// Makes the file `len` bytes long if it is longer. Nothing behind that may be in use.
+    pub(crate) fn shrink_to(&self, len: u64) {
+        let _one = self.header_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if len >= HEADER_BYTES as u64 && len < self.len() && sys::set_len(self.fd(), len).is_ok() {
+            self.len.store(len, Ordering::Release);
+        }
     }
 
     /// Asks for huge pages from `offset` on, in this process: those that it faults in itself, and its view of all.

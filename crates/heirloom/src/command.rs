@@ -141,7 +141,8 @@ impl Command {
             variable.push(value);
             text(variable)
         });
-        let env = env.collect::<Result<_, _>>()?;
+        let mut env: Vec<CString> = env.collect::<Result<_, _>>()?;
+        env.extend(crate::channel::fdstore::word_to_successor());
         let dir = self.dir.clone().map(|dir| text(dir.into_os_string())).transpose()?;
         Ok(Image::new(path, args, env, dir))
     }

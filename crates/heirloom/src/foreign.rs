@@ -3,8 +3,9 @@
 //! Everything is copied out with `pread` before it is judged, so a heap that changes meanwhile, or a file that is
 //! cut short, gives an error and never a fault.
 
-pub mod trace;
+mod candidate;
 mod pieces;
+pub mod trace;
 
 pub use pieces::{Piece, PieceKind};
 
@@ -54,6 +55,9 @@ pub enum ForeignError {
     /// The roots are not readable.
     #[error("roots: {0}")]
     Roots(#[from] RootError),
+    /// The program that was asked about.
+    #[error(transparent)]
+    Candidate(#[from] crate::note::CandidateError),
     /// The heap cannot be traced.
     #[error(transparent)]
     Trace(#[from] TraceError),

@@ -22,6 +22,7 @@ pub mod hash_set;
 mod heap;
 pub mod heritable;
 pub mod interner;
+pub mod live_update;
 pub mod note;
 pub mod places;
 pub mod rc;

@@ -146,7 +146,7 @@ fn the_roots_of_this_very_binary_are_found_in_it() {
         let own = [(SESSION.name(), SESSION.type_bytes()), (COUNTER.name(), COUNTER.type_bytes())];
         candidate.check(own, HeapFormat::CURRENT).unwrap();
         let error = candidate.check([("counter", SESSION.type_bytes())], HeapFormat::CURRENT).unwrap_err();
-        let text = "root \"counter\" has another type: Session -> AtomicU64 (heap -> program)";
+        let text = "root \"counter\" has another type: Session -> AtomicU64; declare what it is made from: #[heritable(from = ..)] on the type around it (heap -> program)";
         assert_eq!(error.to_string(), text);
     }
     assert_eq!(SESSION.fingerprint(), heirloom_abi::types::fingerprint(form!(Session)));

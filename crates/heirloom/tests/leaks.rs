@@ -5,7 +5,9 @@ mod common;
 use std::mem;
 
 use common::{Scratch, turn};
+use heirloom::Interner;
 use heirloom::arc::{Arc, Weak};
+use heirloom::boxed::BoxSlice;
 use heirloom::foreign::trace::Leaks;
 use heirloom::foreign::{Image, Target};
 use heirloom::sync::{Mutex, OnceLock, RwLock};
@@ -53,6 +55,8 @@ struct Everything {
     events: VecDeque<Event>,
     words: HashSet<ByteString>,
     last: Maybe<Box<Event>>,
+    pool: Interner,
+    slices: Vec<BoxSlice<String>>,
     once: [OnceLock<String>; 2],
     ordered: BTreeMap<String, Box<u64>>,
     numbers: BTreeSet<u64>,
@@ -123,6 +127,10 @@ fn fill(heap: &Heap) {
             all.events.pop_front();
         }
         all.words.insert(format!("{TEXT_OF} {nr}").as_bytes().into());
+    }
+    for nr in 0..2000 {
+        all.pool.intern(&format!("{TEXT_OF} {nr}"));
+        all.slices.push((0..nr % 7).map(|_| String::from(TEXT_OF)).collect::<Vec<_>>().into());
     }
     all.once[1].get_or_init(|| TEXT_OF.into());
     for nr in 0..2000_u64 {

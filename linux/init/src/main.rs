@@ -11,6 +11,7 @@
 
 mod plans;
 mod sys;
+mod tree;
 
 use std::fs;
 use std::io::{self, Error};

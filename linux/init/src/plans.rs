@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::thread;
 use std::time::Instant;
 
-use crate::{DEBUG, Order, named, say, sys};
+use crate::{DEBUG, Order, named, say, sys, tree};
 
 /// The sample's table, and what is done to it.
 const SAMPLE: &str = "heirloom_sample/command";
@@ -14,6 +14,9 @@ pub(crate) fn run(order: &Order) -> io::Result<()> {
     let plan = order.word("plan").unwrap_or("chain").to_owned();
     if plan == "refuse" {
         return refuse(order);
+    }
+    if order.number("generation", 1) > 1 {
+        map_root()?;
     }
     load()?;
     match plan.as_str() {
@@ -84,26 +87,41 @@ fn chain(order: &Order) -> io::Result<()> {
     sample(&format!("churn {generation}"))?;
     sample("verify")?;
     sample("safe")?;
-    if order.number("stress", 0) > 0 {
-        stress(generation)?;
-    }
     show("stats")?;
     show("check")?;
     show("names")?;
     if interval > 0 {
+        // Ordinary allocations and ours by turns, so that there is something to sample.
+        sample("time 56")?;
+        show("check")?;
         let stats = fs::read_to_string(format!("{DEBUG}/kfence/stats"))?;
         stats.lines().for_each(|line| say(&format!("kfence {line}")));
     }
     if generation < of { kexec(order) } else { Ok(()) }
 }
 
+/// Where the root of the predecessor's map of preserved memory lies. Linux 7.2 takes it from kmalloc: where KFENCE served that, it lies in
+/// KFENCE's pool, which on a kernel that KHO itself started is in scratch, and is overwritten before it is read. (Of its own map such a
+/// kernel shows nothing.)
+fn map_root() -> io::Result<()> {
+    let tree = fs::read(format!("{DEBUG}/kho/in/fdt"))?;
+    let root = tree::map_root(&tree).ok_or_else(|| io::Error::other("KHO's tree has no map"))?;
+    let areas = scratch()?;
+    let numbers: Vec<u64> = areas.split([',', '=']).filter_map(tree::hex).collect();
+    let is_in_scratch = numbers.chunks_exact(2).any(|area| area[0] <= root && root - area[0] < area[1]);
+    say(&format!("map_root {root:#x} in_scratch {}", u8::from(is_in_scratch)));
+    Ok(())
+}
+
 /// KFENCE, from here on: every `interval` milliseconds one allocation of any cache.
 fn sample_hard(interval: u64) -> io::Result<()> {
     let path = "/sys/module/kfence/parameters/sample_interval";
-    fs::write(path, interval.to_string()).map_err(|error| named(path, error))
+    fs::write(path, interval.to_string()).map_err(|error| named(path, error))?;
+    fs::write("/sys/module/kfence/parameters/burst", "50")
 }
 
-/// All CPUs at once, each freeing what the others allocated.
+/// All CPUs at once, each freeing what the others allocated, while the pool is paused and checked again and again: frees that come
+/// meanwhile are put off, and none is lost.
 fn stress(seed: u64) -> io::Result<()> {
     let cpus = thread::available_parallelism()?.get();
     let threads: Vec<_> = (0..cpus)
@@ -114,9 +132,17 @@ fn stress(seed: u64) -> io::Result<()> {
             })
         })
         .collect();
+    let mut nr_checks = 0;
+    while !threads.iter().all(thread::JoinHandle::is_finished) {
+        fs::read_to_string(format!("{DEBUG}/heirloom/check"))?;
+        nr_checks += 1;
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
     for thread in threads {
         thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
     }
+    say(&format!("stressed on {cpus} processors, checked {nr_checks} times meanwhile"));
+    show("check")?;
     Ok(())
 }
 
@@ -167,6 +193,7 @@ fn misuse() -> io::Result<()> {
     write("heirloom/control", "thaw")?;
     sample("verify")?;
     sample("churn 1")?;
+    stress(1)?;
     short_of_blocks()?;
     short_of_pages()?;
     sample("verify")?;
@@ -193,7 +220,7 @@ fn short_of_blocks() -> io::Result<()> {
     let mut failed = 0;
     for limit in 0..12 {
         write("heirloom/control", &format!("limit {limit}"))?;
-        failed += u32::from(write(SAMPLE, "fill 2932 400").is_err());
+        failed += u32::from(write(SAMPLE, "fill 2932 4000").is_err());
     }
     write("heirloom/control", "limit -1")?;
     say(&format!("short_of_blocks failed {failed} of 12"));
@@ -212,7 +239,7 @@ fn short_of_pages() -> io::Result<()> {
             let path = "/proc/thread-self/fail-nth";
             let mut command = File::options().write(true).open(format!("{DEBUG}/{SAMPLE}"))?;
             fs::write(path, nth.to_string())?;
-            let is_done = command.write_all(b"fill 2932 500").is_ok();
+            let is_done = command.write_all(b"fill 2932 4000").is_ok();
             let left: u64 = fs::read_to_string(path)?.trim().parse().unwrap_or(0);
             fs::write(path, "0")?;
             Ok((is_done, left != 0))

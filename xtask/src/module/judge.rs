@@ -53,6 +53,16 @@ pub(super) fn faults(plan: Plan, nr_kernels: u32, transcript: &Transcript, ended
         }
         _ => {}
     }
+    if plan == Plan::Misuse {
+        // A trial in which nothing failed has shown nothing.
+        let notes: Vec<&String> = transcript.kernels.iter().flat_map(|kernel| &kernel.notes).collect();
+        for what in ["short_of_blocks failed ", "short_of_pages failed "] {
+            let failed = notes.iter().find_map(|note| note.strip_prefix(what));
+            if failed.is_none_or(|failed| failed.starts_with("0 ")) {
+                faults.push(format!("memory was never short: {what}{}", failed.unwrap_or("nothing")));
+            }
+        }
+    }
     faults
 }
 
@@ -108,21 +118,25 @@ fn blocks(transcript: &Transcript) -> Option<String> {
     handed.iter().any(|&blocks| blocks > first).then(|| format!("blocks are not constant: {handed:?}"))
 }
 
-/// The bug of Linux 7.2 may strike or not. Where it does, the loss is Linux's: what must hold is that nobody takes it for the old
-/// data, which is that each kernel that ran either inherited all of it, or says that nothing was handed over.
+/// The bug of Linux 7.2 may strike or not. Where it does, the loss is Linux's: what must hold is that nobody takes anything else for the
+/// old data. Each kernel that ran inherited all of it, or said that it did not.
 fn kfence_boot(transcript: &Transcript, ended: Ended) -> Vec<String> {
     let mut faults = Vec::new();
-    if transcript.kernels.is_empty() {
-        faults.push(format!("no kernel ran ({ended:?})"));
+    if transcript.kernels.len() < 2 {
+        let why = transcript.failed.as_deref().unwrap_or("it says nothing");
+        faults.push(format!("the second kernel did not run ({ended:?}): {why}"));
     }
-    for kernel in &transcript.kernels {
-        for [nr, lost, corrupt] in &kernel.verified {
-            if lost + corrupt > 0 {
-                faults.push(format!(
-                    "kernel {}: of {nr} records {lost} were lost, {corrupt} corrupt, and nobody had said so",
-                    kernel.generation
-                ));
-            }
+    for kernel in transcript.kernels.iter().skip(1) {
+        let at = |what: &str| format!("kernel {}: {what}", kernel.generation);
+        let is_whole = kernel.verified.iter().all(|[nr, lost, corrupt]| *nr > 0 && lost + corrupt == 0);
+        if !is_whole {
+            faults.push(at("records were lost or corrupt, and nobody had said so"));
+        }
+        let is_lost = kernel.map_root.as_ref().is_some_and(|(_, is_in_scratch)| *is_in_scratch);
+        match (&kernel.no_pool, kernel.inherited) {
+            (Some(_), _) if !is_lost => faults.push(at("refused, though the map was on safe ground")),
+            (None, None | Some((0, _))) => faults.push(at("nothing was inherited, and nobody said so")),
+            _ => {}
         }
     }
     faults
@@ -130,24 +144,26 @@ fn kfence_boot(transcript: &Transcript, ended: Ended) -> Vec<String> {
 
 /// What became of the chain with KFENCE on from boot, in words.
 pub(super) fn kfence_boot_words(transcript: &Transcript) -> Vec<String> {
-    transcript
-        .kernels
-        .iter()
-        .map(|kernel| {
-            let found = match (&kernel.no_pool, kernel.inherited) {
-                (Some(why), _) => format!("the module refused: {why}"),
-                (None, Some((0, _))) if kernel.generation > 1 => {
-                    "nothing was handed over: Linux lost its map of preserved memory".to_owned()
-                }
-                (None, Some((objects, blocks))) => format!("{objects} objects in {blocks} blocks inherited"),
-                (None, None) => "the module did not start".to_owned(),
-            };
-            let linux = if kernel.warnings.is_empty() {
-                String::new()
-            } else {
-                format!("; Linux warns {} times, first: {}", kernel.warnings.len(), kernel.warnings[0])
-            };
-            format!("kernel {}: {found}{linux}", kernel.generation)
-        })
-        .collect()
+    let words = |kernel: &Kernel| {
+        let found = match (&kernel.no_pool, kernel.inherited) {
+            (Some(why), _) => format!("LOST BY LINUX; the module found out and refused: {why}"),
+            (None, Some((objects, blocks))) => format!("{objects} objects in {blocks} blocks inherited"),
+            (None, None) => "the module did not start".to_owned(),
+        };
+        let ground = match &kernel.map_root {
+            Some((at, true)) => {
+                format!(
+                    "; the root of its predecessor's map, at {at}, lay in SCRATCH, where KFENCE's pool was"
+                )
+            }
+            Some((at, false)) => format!("; the root of its predecessor's map, at {at}, was on safe ground"),
+            None => String::new(),
+        };
+        let warnings = match kernel.warnings.first() {
+            Some(first) => format!("; Linux warns {} times, first: {first}", kernel.warnings.len()),
+            None => String::new(),
+        };
+        format!("kernel {}: {found}{ground}{warnings}", kernel.generation)
+    };
+    transcript.kernels.iter().map(words).collect()
 }

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | `chain` | 5 | a table of 200,000 records: nothing lost, corrupt or stale, a third of it renewed in each kernel, blocks constant, no warning |
 //! | `kfence` | 5 | the same with KFENCE sampling hard, from when the module is loaded |
-//! | `kfence-boot` | 3 | with KFENCE on from boot: Linux 7.2 may lose its own map then; what is lost is found out and said |
+//! | `kfence-boot` | up to 8 | with KFENCE on from boot: Linux 7.2 may lose its own map then; what is lost is found out and said |
 //! | `misuse` | 1 | what must be refused, is; memory short at every point; unload |
 //! | `refuse` | 5 | damaged handovers are refused, and the machine goes on |
 //! | `table` | 1 | what records cost beside a page each, and time beside `kmalloc` |
@@ -91,7 +91,7 @@ impl Plan {
     fn nr_kernels(self, options: &Options) -> u32 {
         match self {
             Self::Chain | Self::Kfence => options.kernels,
-            Self::KfenceBoot => 3,
+            Self::KfenceBoot => 8,
             Self::Misuse | Self::Table => 1,
             Self::Refuse => 5,
             Self::Dump => 2,
@@ -104,7 +104,10 @@ impl Plan {
 
     /// What the kernels are told.
     fn command_line(self, options: &Options) -> String {
-        let objects = if self == Self::Dump { 20_000 } else { options.objects };
+        let objects = match self {
+            Self::Dump | Self::KfenceBoot => 20_000,
+            _ => options.objects,
+        };
         let plan = match self {
             Self::Kfence | Self::KfenceBoot => "chain".to_owned(),
             other => other.name(),
@@ -112,7 +115,7 @@ impl Plan {
         let more = match self {
             Self::Kfence => " heirloom.kfence=1",
             // As often as it can, so that what may happen does happen.
-            Self::KfenceBoot => " kfence.sample_interval=1 kfence.burst=200",
+            Self::KfenceBoot => " kfence.sample_interval=1 kfence.burst=12",
             _ => "",
         };
         format!(
@@ -157,11 +160,13 @@ fn attempt(plan: Plan, options: &Options, files: &build::Files) -> Result<(), Ve
         .then(|| dump::make_disk(files))
         .transpose()
         .map_err(|error| vec![error.to_string()])?;
+    // KHO sizes scratch by what is allocated at boot, KFENCE's pool included.
+    let memory_mib = if plan == Plan::KfenceBoot { options.memory.max(2048) } else { options.memory };
     let machine = Machine {
         kernel: files.bzimage.clone(),
         initrd: files.initrd.clone(),
         command_line: plan.command_line(options),
-        memory_mib: options.memory,
+        memory_mib,
         nr_cpus: 2,
         disk: disk.clone(),
     };
@@ -169,7 +174,7 @@ fn attempt(plan: Plan, options: &Options, files: &build::Files) -> Result<(), Ve
         "==> {}: {} kernel(s), {} MiB, 2 processors, emulated",
         plan.name(),
         plan.nr_kernels(options),
-        options.memory
+        memory_mib
     );
     let started = Instant::now();
     let mut transcript = Transcript::default();

@@ -29,6 +29,8 @@ pub(super) struct Kernel {
     pub(super) numbers: BTreeMap<String, u64>,
     /// KFENCE's own counts.
     pub(super) kfence: BTreeMap<String, u64>,
+    /// Where the root of the predecessor's map of preserved memory lay, and whether that is in scratch.
+    pub(super) map_root: Option<(String, bool)>,
     /// How long commands took, in ms.
     pub(super) took: BTreeMap<String, u64>,
     /// What was refused, as it had to be.
@@ -55,6 +57,8 @@ pub(super) struct Transcript {
     pub(super) is_done: bool,
     /// It did not, and why.
     pub(super) failed: Option<String>,
+    /// Between one kernel's last word and the next one's first.
+    is_booting: bool,
     /// Warnings while no program ran yet.
     boot_warnings: Vec<String>,
 }
@@ -74,7 +78,7 @@ const WARNINGS: [&str; 14] = [
     "suspicious RCU usage",
     "Bad page state",
     "invalid opcode",
-    "KHO: ",
+    "disabling KHO",
 ];
 
 impl Transcript {
@@ -86,7 +90,7 @@ impl Transcript {
             return self.hear_init(word);
         }
         let is_warning = WARNINGS.iter().any(|warning| text.contains(warning));
-        let Some(kernel) = self.kernels.last_mut() else {
+        let Some(kernel) = self.kernels.last_mut().filter(|_| !self.is_booting) else {
             if is_warning {
                 self.boot_warnings.push(text.to_owned());
             }
@@ -109,14 +113,17 @@ impl Transcript {
             let generation = rest.parse().unwrap_or(0);
             let warnings = std::mem::take(&mut self.boot_warnings);
             self.kernels.push(Kernel { generation, warnings, ..Kernel::default() });
+            self.is_booting = false;
             return true;
         }
         match first {
+            // The jump itself is still this kernel's, as far as it says anything; whose a warning is, is told by where it comes.
+            "kexec" => self.is_booting = true,
             "done" => self.is_done = true,
             "failed" => self.failed = Some(rest.to_owned()),
             _ => {}
         }
-        let Some(kernel) = self.kernels.last_mut() else { return false };
+        let Some(kernel) = self.kernels.last_mut().filter(|_| !self.is_booting) else { return false };
         match first {
             "took" => {
                 if let Some((what, ms)) = rest.rsplit_once(": ") {
@@ -130,11 +137,14 @@ impl Transcript {
                     kernel.kfence.insert(name.to_owned(), number.parse().unwrap_or(0));
                 }
             }
+            "map_root" => {
+                let place = rest.split_once(" in_scratch ");
+                kernel.map_root = place.map(|(at, is_in_scratch)| (at.to_owned(), is_in_scratch == "1"));
+            }
             "refused" => kernel.refused.push(rest.to_owned()),
             "fault" => kernel.faults.push(rest.to_owned()),
             _ => kernel.notes.push(word.to_owned()),
         }
-        // What the next kernel says while it boots is not this one's.
         false
     }
 

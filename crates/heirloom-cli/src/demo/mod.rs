@@ -6,19 +6,22 @@
 //! index, words, walk_input    the inverted index over files         objects         the other workload
 //! verify, churn, journal      on both                               floor           what a bare spawn takes
 //! progress, report            what people see
+//! kernel_chain, init          the same with a kernel a generation, for virtual machines
 //! ```
 
 mod churn;
-mod clock;
+pub(crate) mod clock;
 mod floor;
 mod generation;
 mod index;
+mod init;
 mod journal;
+mod kernel_chain;
 mod message;
-mod objects;
-mod plan;
+pub(crate) mod objects;
+pub(crate) mod plan;
 mod progress;
-mod random;
+pub(crate) mod random;
 mod report;
 mod supervise;
 #[cfg(test)]
@@ -48,6 +51,7 @@ pub(crate) fn run_as_helper(arguments: &[OsString]) -> Option<ExitCode> {
     match role.to_str()? {
         floor::FLOOR => Some(floor::run_child().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)),
         plan::GENERATION => Some(generation::run(rest)),
+        kernel_chain::KERNEL => Some(kernel_chain::run(rest)),
         _ => None,
     }
 }

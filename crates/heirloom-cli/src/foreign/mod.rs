@@ -1,7 +1,8 @@
-//! `heirloom inspect`, `verify`, `map` and `clear`: heaps that are not our own, looked at from outside.
+//! `heirloom inspect`, `verify`, `check`, `map` and `clear`: heaps that are not our own, looked at from outside.
 //!
 //! Reading is the library's: everything is copied out before it is judged. Here it is only shown, and asked about.
 
+mod check;
 mod clear;
 mod inspect;
 mod map;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use heirloom::foreign::{ForeignError, Image};
 
-use crate::args::{ClearArgs, MapArgs, TargetArgs, VerifyArgs};
+use crate::args::{CheckArgs, ClearArgs, MapArgs, TargetArgs, VerifyArgs};
 use crate::output::print_line;
 use crate::{EXIT_BROKEN, EXIT_USAGE};
 
@@ -31,6 +32,23 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
 pub(crate) fn map(args: &MapArgs) -> ExitCode {
     let target = TargetArgs { target: args.target.clone(), json: false };
     open(&target).and_then(|image| map::run(args, &image)).unwrap_or_else(|error| refuse(&target, &error))
+}
+
+/// Runs `heirloom check`.
+pub(crate) fn check(args: &CheckArgs) -> ExitCode {
+    let about = TargetArgs { target: args.heap.clone(), json: args.json };
+    match open(&about).and_then(|image| check::run(args, &image)) {
+        Ok(status) => status,
+        Err(ForeignError::Candidate(error)) => {
+            let text = format!("{}: {error}", args.binary.display());
+            match args.json {
+                true => print_line(serde_json::json!({ "binary": args.binary, "ok": false, "error": text })),
+                false => eprintln!("heirloom: {text}"),
+            }
+            ExitCode::from(EXIT_BROKEN)
+        }
+        Err(error) => refuse(&about, &error),
+    }
 }
 
 /// Runs `heirloom clear`.

@@ -38,8 +38,12 @@ pub(crate) fn run(args: &LabArgs) -> ExitCode {
     }
     match run_all(args, &table) {
         Ok(status) => status,
-        Err(Failure::Lab(error @ (LabError::Slabinfo(_) | LabError::Settings(_)))) => {
+        Err(Failure::Lab(error @ LabError::Slabinfo(_))) => {
             eprintln!("heirloom: {}: {error}", args.slabinfo.display());
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(Failure::Lab(error @ LabError::Settings(_))) => {
+            eprintln!("heirloom: {error}");
             ExitCode::from(EXIT_USAGE)
         }
         Err(Failure::Lab(error)) => {

@@ -79,6 +79,7 @@ fn a_table_of_ones_own_is_used_and_what_is_none_is_refused() {
     let run = heirloom(["lab", "--slabinfo", "/nowhere/slabinfo"]);
     assert_eq!(run.status, Some(2), "{run:?}");
     assert!(run.stderr.contains("/nowhere/slabinfo"), "{run:?}");
+    assert_eq!(heirloom(["lab", "--guard-every", "1"]).status, Some(2));
     assert_eq!(heirloom(["lab", "--share", "0"]).status, Some(2));
     assert_eq!(heirloom(["lab", "--design", "none"]).status, Some(2));
 }

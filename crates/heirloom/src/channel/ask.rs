@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::IncomingError;
-use super::message::{Message, Received};
+use super::message::{Buffer, Message, Received};
 use super::{Channel, Found, Incoming, Source, SourceError};
 use crate::sys::{self, Place};
 
@@ -63,7 +63,7 @@ impl Source for Asked {
         let _ = Message::Ask(name.to_owned()).send(connection.as_fd(), [0; 16]);
         loop {
             let (received, heap_id, mut fds) =
-                Message::receive_with(connection.as_fd(), None).map_err(system)?;
+                Message::receive_with(connection.as_fd(), None, &mut Buffer::new()).map_err(system)?;
             return match received {
                 Received::Message(Message::Offer) => {
                     let heap = fds.pop().expect("an offer comes with one descriptor");
@@ -78,9 +78,13 @@ impl Source for Asked {
                 }
                 // It ended, or listens no more: what it left may be in a store.
                 Received::Closed => {
-                    // It holds the heap's lock until it has ended altogether.
-                    let _ = owner.map(|owner| sys::wait_readable(&[owner.as_fd()], Some(deadline)));
-                    Ok(None)
+                    // It holds the heap's lock until it has ended altogether. One that lives has the heap still, and this program is
+                    // not to go on as if there were none.
+                    let has_ended = owner.is_none_or(|owner| {
+                        sys::wait_readable(&[owner.as_fd()], Some(deadline)).is_ok_and(|ended| ended[0])
+                    });
+                    let reason = "it closed the connection without an answer".to_owned();
+                    if has_ended { Ok(None) } else { Err(IncomingError::Refused { reason }.into()) }
                 }
                 Received::Nothing if Instant::now() >= deadline => {
                     Err(IncomingError::TimedOut { waited: TIME_TO_ANSWER }.into())

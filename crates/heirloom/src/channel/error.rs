@@ -75,6 +75,9 @@ pub enum HandOverError {
         /// Why.
         reason: String,
     },
+    /// The kernel's orchestrator does not take the heap.
+    #[error("live update: {0}")]
+    LiveUpdate(#[from] super::luo::LuoError),
     /// The system refused a step.
     #[error("cannot {step}: {source}")]
     System {

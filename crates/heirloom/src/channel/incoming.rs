@@ -4,17 +4,17 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::IncomingError;
 use super::luggage::read_list;
-use super::message::{HeapId, Message, Received};
+use super::message::{Buffer, HeapId, Message, Received};
 use super::points::{Point, point};
 use super::ticket::{Ticket, VARIABLE};
-use super::{Channel, Found, Source, SourceError};
+use super::{Channel, Found, Source, SourceError, fdstore, luo};
 use crate::sys::{self, Image};
 
 /// Holds the process id of a program that has started itself again for the sake of an address.
@@ -219,14 +219,16 @@ impl Incoming {
     /// frozen.
     pub(crate) fn wait_for_freeze(&self, timeout: Duration) -> Result<Freeze, IncomingError> {
         let Some(socket) = self.connection() else { return Ok(Freeze::Done) };
+        let mut buffer = Buffer::new();
         if self.is_orphan || Message::Ready.send(socket.as_fd(), self.heap_id).is_err() {
             return Ok(Freeze::OwnerGone);
         }
         point(Point::SuccessorSaidReady);
         let deadline = Instant::now() + timeout;
         loop {
-            let (received, _, fds) = Message::receive_with(socket.as_fd(), Some(self.heap_id))
-                .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
+            let (received, _, fds) =
+                Message::receive_with(socket.as_fd(), Some(self.heap_id), &mut buffer)
+                    .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
             match received {
                 Received::Message(Message::Frozen) => {
                     point(Point::SuccessorHeardFrozen);
@@ -327,11 +329,14 @@ fn let_go(holder: u32, release: Option<OwnedFd>) {
 }
 
 /// Starts this very program once more in the same process, because something was mapped where the heap has to be:
-/// the system will lay it out differently. The offer, if there is one, is kept for the second try.
+/// the system will lay it out differently. The offer, or what the kernel before has `left`, is kept for the second try.
 ///
 /// To be called before the program has done anything that must not be done twice. Returns if this was tried already,
 /// or failed; the offer is then as it was.
-pub(crate) fn reexec_self_for_address(incoming: Option<&Incoming>) -> io::Error {
+pub(crate) fn reexec_self_for_address(
+    incoming: Option<&Incoming>,
+    left: Option<BorrowedFd<'_>>,
+) -> io::Error {
     let me = sys::pid().to_string();
     if std::env::var_os(AGAIN).is_some_and(|pid| pid == *me) {
         return io::Error::new(io::ErrorKind::AddrInUse, "the address was taken at the second start as well");
@@ -340,6 +345,9 @@ pub(crate) fn reexec_self_for_address(incoming: Option<&Incoming>) -> io::Error 
         Ok(mut image) => {
             if let Some(ticket) = incoming.and_then(|incoming| incoming.ticket) {
                 image.push_env(ticket.variable());
+            }
+            if let Some(left) = left {
+                image.push_env(luo::kept_for_second_try(left));
             }
             image
         }
@@ -354,6 +362,9 @@ pub(crate) fn reexec_self_for_address(incoming: Option<&Incoming>) -> io::Error 
         keep.extend(others.into_iter().flatten().map(OwnedFd::as_fd));
         keep.extend(luggage.iter().flat_map(|luggage| luggage.iter()).map(|(_, fd)| fd.as_fd()));
     }
+    keep.extend(left);
+    // What the service manager has passed on is for the second try as well.
+    keep.extend(fdstore::all_inherited());
     debug_assert!(keep.iter().all(|fd| fd.as_raw_fd() > 2), "standard streams are inherited as they are");
     sys::exec(&image, &keep)
 }
@@ -364,7 +375,7 @@ fn this_image(me: &str) -> io::Result<Image> {
     // Not by its path, where another version may lie by now.
     let path = text("/proc/self/exe".into())?;
     let args = std::env::args_os().map(text).collect::<io::Result<_>>()?;
-    let env = std::env::vars_os().filter(|(name, _)| name != VARIABLE && name != AGAIN);
+    let env = std::env::vars_os().filter(|(name, _)| name != VARIABLE && name != AGAIN && name != luo::KEPT);
     let env = env.chain([(AGAIN.into(), me.into())]).map(|(mut variable, value)| {
         variable.push("=");
         variable.push(value);

@@ -50,6 +50,15 @@ pub(super) enum Message {
     SetAside,
 }
 
+/// Room for the longest message, made before anybody waits for one.
+pub(super) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    pub(super) fn new() -> Self {
+        Self(vec![0; HEAD_BYTES + LONG_MAX])
+    }
+}
+
 /// What came out of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
@@ -125,9 +134,10 @@ impl Message {
     pub(super) fn receive_with(
         socket: BorrowedFd<'_>,
         heap: Option<HeapId>,
+        buffer: &mut Buffer,
     ) -> io::Result<(Received, HeapId, Vec<OwnedFd>)> {
-        let mut buffer = vec![0; HEAD_BYTES + LONG_MAX];
-        let Some(arrived) = sys::receive_with(socket, &mut buffer)? else {
+        let buffer = &mut buffer.0;
+        let Some(arrived) = sys::receive_with(socket, buffer)? else {
             return Ok((Received::Nothing, HeapId::default(), Vec::new()));
         };
         let foreign = |foreign| Ok((Received::Foreign(foreign), HeapId::default(), Vec::new()));
@@ -304,13 +314,15 @@ mod tests {
         let fds = vec![here.as_fd(); MOST_DESCRIPTORS];
         let luggage = Message::Luggage(names);
         luggage.send_with(here.as_fd(), HEAP, &fds).unwrap();
-        let (received, said, arrived) = Message::receive_with(there.as_fd(), Some(HEAP)).unwrap();
+        let (received, said, arrived) =
+            Message::receive_with(there.as_fd(), Some(HEAP), &mut Buffer::new()).unwrap();
         assert_eq!((received, said, arrived.len()), (Received::Message(luggage), HEAP, MOST_DESCRIPTORS));
         // Fewer, more, or where none belongs.
         let one = || Message::Luggage(vec!["a".into()]);
         for (message, nr) in [(one(), 0), (one(), 2), (Message::Ready, 1), (Message::Offer, 0)] {
             message.send_with(here.as_fd(), HEAP, &fds[..nr]).unwrap();
-            let (received, _, arrived) = Message::receive_with(there.as_fd(), Some(HEAP)).unwrap();
+            let (received, _, arrived) =
+                Message::receive_with(there.as_fd(), Some(HEAP), &mut Buffer::new()).unwrap();
             assert_eq!(received, Received::Foreign(Foreign::Descriptors(nr)), "{message:?}");
             assert!(arrived.is_empty());
         }

@@ -51,20 +51,25 @@
 mod ask;
 mod error;
 pub(crate) mod exec;
+pub(crate) mod fdstore;
 mod file;
 mod incoming;
 mod keeper;
 mod luggage;
+pub(crate) mod luo;
 mod message;
 #[cfg(feature = "points")]
 pub mod points;
 #[cfg(not(feature = "points"))]
 mod points;
 pub(crate) mod socket;
+mod rescue;
 pub(crate) mod spawn;
 mod successor;
 mod ticket;
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
 
@@ -184,6 +189,10 @@ pub(crate) trait Source {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Starts this program once more, with the heap that was found here, because something was mapped where the heap has to
+    /// be. Comes back where it does not.
+    fn try_again(&self) {}
+
     /// The heap is open, wherever it came from: a store keeps a descriptor of it from here on, if it does not yet.
     ///
     /// # Errors
@@ -230,6 +239,8 @@ pub(crate) enum SourceError {
     Backing(#[from] BackingError),
     #[error("{0}")]
     System(#[from] io::Error),
+    #[error("live update: {0}")]
+    LiveUpdate(#[from] luo::LuoError),
 }
 
 /// Everywhere a heap may be found, in the order in which it is looked for: a living owner's before one that nobody owns, what the
@@ -244,6 +255,10 @@ pub(crate) fn sources(name: &str, options: &Options) -> Vec<Box<dyn Source>> {
     }
     if let Some(path) = &options.file {
         sources.push(Box::new(file::HeapFile(path.clone())));
+    } else {
+        // Both keep memory that has no name.
+        sources.push(Box::new(fdstore::Store::default()));
+        sources.push(Box::new(luo::KernelBefore::default()));
     }
     sources
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::error::HandOverError;
-use super::message::{HeapId, Message, Received};
+use super::message::{Buffer, HeapId, Message, Received};
 use super::points::{Point, point};
 use super::successor::{self, Successor};
 use super::{ChannelOptions, Handed, Incumbent, Way};
@@ -201,7 +201,7 @@ impl Way for AtSocket<'_> {
         loop {
             let (connection, peer) = self.next_asker(&mut waiting, identity.id, options, deadline)?;
             let refuse = |reason: &str| self.0.refuse(&connection, &peer, identity.id, reason);
-            match Message::receive_with(connection.as_fd(), None) {
+            match Message::receive_with(connection.as_fd(), None, &mut Buffer::new()) {
                 Ok((Received::Message(Message::Ask(name)), ..)) if *name == *identity.name.as_str() => {}
                 Ok((Received::Message(Message::Ask(name)), ..)) => {
                     refuse(&format!("there is no heap {name:?} here"));

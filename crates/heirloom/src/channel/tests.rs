@@ -23,14 +23,14 @@ const ROLE_ARGS: [&str; 4] = ["--exact", "channel::tests::role", "--nocapture", 
 /// What the successor leaves in the heap once it owns it.
 const SERVED: u8 = 42;
 
-struct Fake {
+pub(super) struct Fake {
     backing: Backing,
     nr_thawed: AtomicU32,
     nr_reclaimed: AtomicU32,
 }
 
 impl Fake {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let backing = fill(Backing::create_memfd("fake", RESERVED).unwrap());
         Self { backing, nr_thawed: AtomicU32::new(0), nr_reclaimed: AtomicU32::new(0) }
     }
@@ -44,7 +44,7 @@ impl Fake {
         self.backing.write_state(&State { phase, frozen_ns, ..self.state() }).unwrap();
     }
 
-    fn assert_goes_on(&self, nr_thawed: u32, nr_reclaimed: u32) {
+    pub(super) fn assert_goes_on(&self, nr_thawed: u32, nr_reclaimed: u32) {
         let state = self.state();
         assert_eq!((state.generation, state.phase, state.owner_pid), (1, Phase::Running, sys::pid()));
         assert_eq!(self.nr_thawed.load(Ordering::SeqCst), nr_thawed, "thawed");
@@ -162,7 +162,7 @@ fn be_successor(role: &str, number: u64) -> ! {
         sys::map_shared_at(blocker.as_fd(), base.addr().get() as u64, 4096).unwrap();
         let refused = Backing::adopt_fd(incoming.take_fd().unwrap()).err().unwrap();
         assert!(matches!(refused, BackingError::AddressTaken { .. }));
-        panic!("{}", reexec_self_for_address(Some(&incoming)));
+        panic!("{}", reexec_self_for_address(Some(&incoming), None));
     }
     incoming.wait_for_freeze(Duration::from_secs(20)).unwrap();
     match role {

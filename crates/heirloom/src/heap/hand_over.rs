@@ -65,7 +65,7 @@ impl Heap {
 
     /// Sets how much memory that nothing is in is kept, and gives the rest back, unless a hand-over of another thread is under
     /// way: then there may be nothing of ours to be touched any more.
-    fn keep_spares(&self, bytes: u64) {
+    pub(super) fn keep_spares(&self, bytes: u64) {
         let closing = self.closing();
         if *closing || self.gone.load(Acquire) {
             return;

@@ -120,6 +120,14 @@ impl BlockHost {
         });
     }
 
+    /// Cuts the file behind the last block that is taken.
+    pub(crate) fn shrink(&self) {
+        let state = self.state();
+        let last = (0..state.nr_blocks).rev().find(|&index| state.is_taken(index));
+        let end = self.first_block + (last.map_or(0, |last| last + 1) << self.block_shift);
+        self.backing.shrink_to(end);
+    }
+
     /// Pages of the map.
     pub(crate) fn nr_map_pages(&self) -> u64 {
         self.state().map.nr_pages()

@@ -20,6 +20,7 @@
 
 use std::alloc::Layout;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use heirloom_abi::pool::PoolReader;
@@ -52,7 +53,7 @@ pub(super) struct Passage {
     /// What was allocated at the freeze.
     snapshot: Option<Snapshot>,
     /// The entries of the roots at the freeze: index and serial.
-    entries: Vec<(usize, u64)>,
+    entries: Option<Vec<(usize, u64)>>,
     secrets: Kept,
 }
 
@@ -65,6 +66,7 @@ impl Heap {
         if self.options.migrate != Migrate::AtOpen {
             return Ok(());
         }
+        let began = crate::sys::clock_monotonic_ns();
         let mut done = Vec::new();
         for entry in
             roots::entries(&self.backing, self.layout.roots)?.into_iter().filter(|entry| entry.is_current)
@@ -80,6 +82,10 @@ impl Heap {
                     return Err(error.into());
                 }
             }
+        }
+        if !done.is_empty() {
+            let took = crate::sys::clock_monotonic_ns().saturating_sub(began).div_ceil(1000);
+            self.migration_us.store(took, Relaxed);
         }
         Ok(())
     }
@@ -157,7 +163,7 @@ impl Heap {
     pub(super) fn begin_passage(&self) -> Result<(), RootError> {
         let mut passage = self.passage.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = roots::entries(&self.backing, self.layout.roots)?;
-        passage.entries = entries.iter().map(|entry| (entry.index, entry.serial)).collect();
+        passage.entries = Some(entries.iter().map(|entry| (entry.index, entry.serial)).collect());
         if passage.migrates {
             self.hall.pool().settle_all();
             passage.snapshot = Some(Snapshot::take(self.hall.pool()));
@@ -204,9 +210,12 @@ impl Heap {
         self.know_blocks_again()?;
         self.hall.pool().reclaim_used(is_live)?;
         let mut passage = std::mem::take(&mut *self.passage.lock().unwrap_or_else(PoisonError::into_inner));
-        for entry in roots::entries(&self.backing, self.layout.roots)? {
-            if !passage.entries.contains(&(entry.index, entry.serial)) {
-                roots::retire(entry.index)?;
+        // Nothing is known of them where the freeze did not come so far: then nothing was changed either.
+        if let Some(before) = passage.entries.take() {
+            for entry in roots::entries(&self.backing, self.layout.roots)? {
+                if !before.contains(&(entry.index, entry.serial)) {
+                    roots::retire(entry.index)?;
+                }
             }
         }
         let pool = self.hall.pool();

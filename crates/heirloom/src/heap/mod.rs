@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - `layout`: where the parts lie. `tree`: the page that names them. `open`: create, inherit, recover. `host`: blocks for the pool. `map_pages`: the map.
+//! - `live_update`: the way to the kernel after.
 //! - `door`: who is inside. `roots`: named objects. `hand_over`: the owner's side of a hand-over.
 //!
 //! # Invariants
@@ -24,6 +25,7 @@ pub(crate) mod door;
 mod hand_over;
 mod host;
 mod layout;
+mod live_update;
 mod map_pages;
 pub(crate) mod migrate;
 mod open;
@@ -38,7 +40,7 @@ pub(crate) mod tree;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ use heirloom_slab::{FormatError, RestoreError};
 
 pub use door::Inside;
 pub use hand_over::HandOver;
+pub use live_update::{Preservation, PreserveFigures, RetrieveFigures};
 pub use options::{Options, Scrub};
 pub use poison::{Changing, OnPoison, Poisoned, Remedy};
 pub use reclaim::Reclaimed;
@@ -75,10 +78,14 @@ pub struct Heap {
     freeze_us: u64,
     frozen_ns: u64,
     restore_us: u64,
+    /// How long objects took to become ones of this program's types.
+    migration_us: AtomicU64,
     /// Where a heap file that could not be taken over was moved to.
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
     /// What was found, if its owner had died.
     recovery: Option<std::boxed::Box<Recovery>>,
+    /// True where nobody had it open.
+    was_left: bool,
     /// What became of poisoned roots.
     poisoned: Vec<Poisoned>,
     /// How it came.
@@ -171,6 +178,9 @@ pub enum HeapError {
     /// A heap is open in this process already.
     #[error("a heap is open in this process already")]
     AlreadyOpen,
+    /// The session of the kernel before cannot be used.
+    #[error("live update: {0}")]
+    LiveUpdate(#[from] crate::channel::luo::LuoError),
     /// The operator set it aside.
     #[error("the heap was set aside by `heirloom clear`")]
     SetAside,
@@ -246,6 +256,14 @@ impl Heap {
         self.reclaimed.as_ref()
     }
 
+    /// Does what the options say about poisoned roots, and about leaks where nobody had the heap open. The door has not been opened yet.
+    fn look_after(&mut self) {
+        self.poisoned = self.remedy_poison();
+        if self.options.reclaim_leaks && self.was_left {
+            self.reclaimed = Some(self.reclaim_leaks());
+        }
+    }
+
     /// Figures of the heap and of the hand-over that brought it.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -253,6 +271,7 @@ impl Heap {
             channel: self.channel,
             freeze_us: self.freeze_us,
             restore_us: self.restore_us,
+            migration_us: self.migration_us.load(Relaxed),
             frozen_ns: self.frozen_ns,
             file_bytes: self.backing.len(),
             held_bytes: self.backing.held_bytes(),

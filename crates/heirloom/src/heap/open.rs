@@ -4,7 +4,9 @@
 //! 2. A running owner at the socket that the options name.
 //! 3. A keeper, if the options want one.
 //! 4. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
-//! 5. A new heap.
+//! 5. Without a file: a heap of this name in the service manager's store, inherited or recovered in the same way.
+//! 6. Without a file: a heap of this name that the kernel before has left in a live update session.
+//! 7. A new heap.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
 //! (the header says `Running` with the next generation) comes after the pool was taken over, so that a successor killed
@@ -12,7 +14,7 @@
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,9 +43,10 @@ pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, He
     // One at a time: whether there is a heap already is asked before anything is written.
     static OPENING: Mutex<()> = Mutex::new(());
     let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let heap = find_or_create(name, options)?;
+    let mut heap = find_or_create(name, options)?;
     // Nobody can want the old state of a root back any more.
     heap.settle_migrations()?;
+    heap.look_after();
     // It is ours now, acknowledged and all: threads that wait for it may come in.
     heap.hall.reopen();
     Ok(heap)
@@ -59,8 +62,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
             }
             Ok(Some(Found::Left { heap, luggage })) => {
                 take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
-                    heap.poisoned = heap.remedy_poison();
-                    heap.reclaimed = heap.options.reclaim_leaks.then(|| heap.reclaim_leaks());
+                    heap.was_left = true;
                     heap
                 })
             }
@@ -69,6 +71,11 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
         };
         match found {
             Ok(heap) => return Ok(heap.kept_by(name, &sources)),
+            Err(error @ HeapError::Backing(BackingError::AddressTaken { .. })) => {
+                // Comes back only where it was tried already, or failed.
+                source.try_again();
+                return Err(error);
+            }
             Err(error) if options.cold_start && may_be_set_aside(&error) => {
                 let aside = source.set_aside().map_err(|_| error_of(&error))?;
                 let mut heap = create(name, options, &sources)?;
@@ -115,6 +122,7 @@ impl From<SourceError> for HeapError {
             SourceError::Incoming(error) => error.into(),
             SourceError::Backing(error) => error.into(),
             SourceError::System(error) => error.into(),
+            SourceError::LiveUpdate(error) => error.into(),
         }
     }
 }
@@ -217,7 +225,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     let (backing, header) = match Backing::adopt_fd(incoming.take_fd()?) {
         Err(BackingError::AddressTaken { base }) => {
             // Comes back only where it was tried already, or failed.
-            channel::reexec_self_for_address(Some(incoming));
+            channel::reexec_self_for_address(Some(incoming), None);
             return Err(BackingError::AddressTaken { base }.into());
         }
         adopted => adopted?,
@@ -501,8 +509,10 @@ fn open(
         freeze_us: state.freeze_us,
         frozen_ns: state.frozen_ns,
         restore_us,
+        migration_us: AtomicU64::new(0),
         set_aside: None,
         recovery: None,
+        was_left: false,
         poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),

@@ -29,6 +29,8 @@ pub struct Stats {
     pub freeze_us: u64,
     /// Microseconds from the frozen heap to the claimed one in this generation; 0 in the first.
     pub restore_us: u64,
+    /// Microseconds in which this generation made objects of its own types from its predecessor's, before it acknowledged.
+    pub migration_us: u64,
     /// When the predecessor began its freeze, on `CLOCK_MONOTONIC` in nanoseconds; 0 in the first generation.
     pub frozen_ns: u64,
     /// Bytes of the file, holes included.

@@ -80,7 +80,7 @@ pub use recursive::{Again, Named, assert_heritable};
             `heirloom::{{String, Vec, Box, HashMap}}` and `heirloom::sync::{{Mutex, RwLock}}`",
     note = "`Cell`, `RefCell` and `Once` know nothing of a dead generation: use an atomic of `std::sync::atomic`, or \
             `heirloom::sync`",
-    note = "`Rc` and `Arc` count in this program's memory: use `heirloom::Box`, or store an index",
+    note = "`std`'s `Rc` and `Arc` count in this program's memory: use `heirloom::arc::Arc`, `heirloom::Box`, or store an index",
     note = "`*mut T` and `*const T` own nothing: use `heirloom::Box`, or store an index",
     note = "threads, files and sockets are a number of this process: what it stands for ends with this process",
     note = "`&'static str`, other references, function pointers and `Box<dyn Trait>` point into one binary: store a \

@@ -20,6 +20,8 @@ pub(crate) struct FileFacts {
     pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
     pub(crate) is_memory: bool,
+    /// The size of its pages, where they are huge by themselves (hugetlbfs).
+    pub(crate) huge_page_bytes: Option<u64>,
 }
 
 pub(crate) fn memfd_create(name: &str) -> io::Result<OwnedFd> {
@@ -39,13 +41,15 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
     const RAMFS: i64 = 0x8584_58f6;
     const HUGETLBFS: i64 = 0x9584_58f6;
     let stat = rustix::fs::fstat(fd)?;
-    let file_system = rustix::fs::fstatfs(fd)?.f_type as i64;
+    let stat_fs = rustix::fs::fstatfs(fd)?;
+    let file_system = stat_fs.f_type as i64;
     Ok(FileFacts {
         len: u64::try_from(stat.st_size).unwrap_or(0),
         held_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
         is_hollow: stat.st_blocks == 0,
         has_name: stat.st_nlink > 0,
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+        huge_page_bytes: (file_system == HUGETLBFS).then_some(stat_fs.f_bsize as u64),
         is_memory: [TMPFS, RAMFS, HUGETLBFS].contains(&file_system),
     })
 }
@@ -120,4 +124,9 @@ pub(crate) fn next_data(fd: BorrowedFd<'_>, at: u64) -> io::Result<Option<(u64, 
         Err(rustix::io::Errno::NXIO) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The seals of a memfd; 0 for a file that has none.
+pub(crate) fn seals(fd: BorrowedFd<'_>) -> u32 {
+    rustix::fs::fcntl_get_seals(fd).map_or(0, |seals| seals.bits())
 }

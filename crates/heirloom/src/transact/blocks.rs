@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use heirloom_abi::types::{TypeDesc, flat_len, flatten_into};
 
-use crate::foreign::trace::{Contents, Holding, Node, Parts, Shapes};
+use crate::foreign::trace::{Block, Contents, Holding, Node, Parts, Shapes};
 use crate::heritable::Heritable;
 
 /// A type, ready for walking.
@@ -50,12 +50,10 @@ pub(super) fn for_each_owned<T: Heritable>(value: &T, mut each: impl FnMut(NonNu
                 let head = unsafe { bytes(at, collection.head_bytes.min(ty.size as usize)) };
                 match collection.decode(shapes, args, head, ty.size, at) {
                     Ok(Holding::Inline(inner, place)) => stack.push((inner, place)),
-                    Ok(Holding::Block(block)) => {
-                        let start = std::ptr::with_exposed_provenance_mut(block.address as usize);
-                        if let Some(start) = NonNull::new(start) {
-                            each(start);
-                        }
-                        push(shapes, &block.contents, block.address, &mut stack);
+                    Ok(Holding::Block(block)) => own(shapes, &block, &mut each, &mut stack),
+                    Ok(Holding::Two(one, other)) => {
+                        own(shapes, &one, &mut each, &mut stack);
+                        own(shapes, &other, &mut each, &mut stack);
                     }
                     Ok(Holding::Nothing | Holding::Shared(_)) | Err(_) => {}
                 }
@@ -68,6 +66,13 @@ pub(super) fn for_each_owned<T: Heritable>(value: &T, mut each: impl FnMut(NonNu
             | Parts::Unknown(..) => {}
         }
     }
+}
+
+fn own(shapes: &Shapes, block: &Block, each: &mut impl FnMut(NonNull<u8>), stack: &mut Vec<(Node, u64)>) {
+    if let Some(start) = NonNull::new(std::ptr::with_exposed_provenance_mut(block.address as usize)) {
+        each(start);
+    }
+    push(shapes, &block.contents, block.address, stack);
 }
 
 fn push(shapes: &Shapes, contents: &Contents, block: u64, stack: &mut Vec<(Node, u64)>) {
@@ -96,8 +101,8 @@ fn push(shapes: &Shapes, contents: &Contents, block: u64, stack: &mut Vec<(Node,
                 }
             }
         }
-        // The nodes of a tree are blocks themselves; what is in them is a leak if the change is undone by a recovery.
-        Contents::Tree(_) => {}
+        // What lies below the root of a tree, or in the strings of a pool, is a leak if a recovery undoes the change.
+        Contents::Tree(_) | Contents::Texts(_) => {}
     }
 }
 

@@ -23,13 +23,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::message::{HeapId, Message, Received};
+use super::message::{Buffer, HeapId, Message, Received};
 use super::points::{Point, point};
 use super::{Channel, Found, IncomingError, Kept, Open, Source, SourceError};
 use crate::sys::{self, Place};
 
 /// How long a keeper may take to answer.
-const TIME_TO_ANSWER: Duration = Duration::from_secs(2);
+const TIME_TO_ANSWER: Duration = Duration::from_secs(10);
 
 /// The keeper of the heap of this name, if there is one.
 pub(super) struct Keeper {
@@ -42,43 +42,41 @@ impl Keeper {
     }
 
     /// Where the keeper of a name listens.
-    fn address(name: &str) -> Vec<u8> {
+    pub(super) fn address(name: &str) -> Vec<u8> {
         format!("heirloom-keeper/{}/{name}", sys::own_uid()).into_bytes()
     }
 
-    /// Asks the keeper something; `None` where there is no keeper.
+    /// Asks the keeper something; `None` where there is no keeper, which the system says: a keeper that gives no answer is an error,
+    /// as its heap is there.
     fn ask(&self, message: &Message, heap: HeapId) -> io::Result<Option<(Message, HeapId, Vec<OwnedFd>)>> {
         let deadline = Instant::now() + TIME_TO_ANSWER;
-        let connection = loop {
-            match sys::connect(Place::Abstract(&Self::address(&self.name))) {
-                Ok(connection) => break connection,
+        let mut buffer = Buffer::new();
+        while Instant::now() < deadline {
+            let connection = match sys::connect(Place::Abstract(&Self::address(&self.name))) {
+                Ok(connection) => connection,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     std::thread::sleep(Duration::from_millis(2));
+                    continue;
                 }
                 Err(error) => return Err(error),
+            };
+            let uid = sys::peer(connection.as_fd())?.uid;
+            if uid != sys::own_uid() && uid != 0 {
+                return Err(io::Error::other(IncomingError::OtherUser { uid }));
             }
-        };
-        let uid = sys::peer(connection.as_fd())?.uid;
-        if uid != sys::own_uid() && uid != 0 {
-            return Err(io::Error::other(IncomingError::OtherUser { uid }));
-        }
-        let broken = |what: String| Err(io::Error::other(format!("the heap's keeper: {what}")));
-        let _ = message.send(connection.as_fd(), heap);
-        loop {
-            match Message::receive_with(connection.as_fd(), None)? {
+            // Where it closes the connection, because it ends or because this program was not let run for long, it is asked again.
+            let _ = message.send(connection.as_fd(), heap);
+            sys::wait_readable(&[connection.as_fd()], Some(deadline))?;
+            match Message::receive_with(connection.as_fd(), None, &mut buffer)? {
                 (Received::Message(message), heap, fds) => return Ok(Some((message, heap, fds))),
-                (Received::Foreign(foreign), ..) => return broken(foreign.to_string()),
-                // It has just ended.
-                (Received::Closed, ..) => return Ok(None),
-                (Received::Nothing, ..) if Instant::now() >= deadline => {
-                    return broken(format!("no answer for {TIME_TO_ANSWER:?}"));
+                (Received::Foreign(foreign), ..) => {
+                    return Err(io::Error::other(format!("the heap's keeper: {foreign}")));
                 }
-                (Received::Nothing, ..) => {
-                    sys::wait_readable(&[connection.as_fd()], Some(deadline))?;
-                }
+                (Received::Closed | Received::Nothing, ..) => {}
             }
         }
+        Err(io::Error::other(format!("the heap's keeper gave no answer for {TIME_TO_ANSWER:?}")))
     }
 
     /// The descriptor and the id of the heap that is kept.

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::super::Open;
-use super::super::message::{HeapId, Message, Received};
+use super::super::message::{Buffer, HeapId, Message, Received};
 use super::Keeper;
 use crate::sys::{self, Child, Ended, Image, Place};
 
@@ -19,7 +19,7 @@ use crate::sys::{self, Child, Ended, Image, Place};
 const VARIABLE: &str = "HEIRLOOM_KEEPER";
 
 /// How long whoever connects may take to say what it wants, while others wait.
-const TIME_TO_ASK: Duration = Duration::from_millis(200);
+const TIME_TO_ASK: Duration = Duration::from_millis(500);
 
 /// Runs before `main` in every program that can start a keeper.
 #[used]
@@ -111,7 +111,8 @@ impl Kept {
             }
             let deadline = Some(Instant::now() + TIME_TO_ASK);
             let _ = sys::wait_readable(&[connection.as_fd()], deadline);
-            let Ok((Received::Message(message), said, _)) = Message::receive_with(connection.as_fd(), None)
+            let Ok((Received::Message(message), said, _)) =
+                Message::receive_with(connection.as_fd(), None, &mut Buffer::new())
             else {
                 continue;
             };

@@ -47,6 +47,8 @@ pub(crate) enum Holding {
     Block(Block),
     /// A block that others may own too.
     Shared(Block),
+    /// Two blocks.
+    Two(Block, Block),
 }
 
 /// A block that a collection owns.
@@ -75,6 +77,8 @@ pub(crate) enum Contents {
         /// How many.
         len: u64,
     },
+    /// So many pairs of address and length, each of a block of text.
+    Texts(u64),
     /// Values in a ring: of which type, how many have room, where the first lies, how many.
     Ring(Node, u64, u64, u64),
     /// Buckets, then control bytes.
@@ -112,6 +116,10 @@ pub(crate) struct Wrong(pub(crate) &'static str);
 /// Every layout that is known.
 static KNOWN: &[Collection] = &[
     Collection { name: "Box", version: 1, args: 1, is_inline: false, head_bytes: 8, decode: boxed },
+    Collection { name: "BoxSlice", version: 1, args: 1, is_inline: false, head_bytes: 16, decode: box_slice },
+    Collection { name: "BoxStr", version: 1, args: 0, is_inline: false, head_bytes: 16, decode: box_str },
+    Collection { name: "Interner", version: 1, args: 0, is_inline: false, head_bytes: 56, decode: interner },
+    Collection { name: "Symbol", version: 1, args: 0, is_inline: true, head_bytes: 0, decode: nothing },
     Collection { name: "Vec", version: 1, args: 1, is_inline: false, head_bytes: 24, decode: vec },
     Collection { name: "VecDeque", version: 1, args: 1, is_inline: false, head_bytes: 32, decode: vec_deque },
     Collection { name: "String", version: 1, args: 0, is_inline: false, head_bytes: 24, decode: string_v1 },
@@ -201,6 +209,50 @@ fn vec(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
         return Ok(Holding::Nothing);
     }
     block(address, capacity.checked_mul(size), Contents::Values { node, skip: 0, len })
+}
+
+fn box_slice(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    let node = held.arg(0)?;
+    let (address, len) = (held.word(0)?, held.word(8)?);
+    let size = shapes.get(node).size;
+    if size == 0 || len == 0 {
+        return Ok(Holding::Nothing);
+    }
+    block(address, len.checked_mul(size), Contents::Values { node, skip: 0, len })
+}
+
+fn box_str(_: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    match held.word(8)? {
+        0 => Ok(Holding::Nothing),
+        len => block(held.word(0)?, Some(len), Contents::Text),
+    }
+}
+
+/// A vector of `BoxStr`, and a table of handles of four bytes.
+fn interner(_: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    const HANDLE: u64 = 4;
+    let (address, capacity, len) = (held.word(0)?, held.word(8)?, held.word(16)?);
+    let (control, mask) = (held.word(24)?, held.word(32)?);
+    if len > capacity {
+        return Err(Wrong("its length exceeds its capacity"));
+    }
+    let strings = match capacity {
+        0 => Holding::Nothing,
+        _ => block(address, capacity.checked_mul(16), Contents::Texts(len))?,
+    };
+    if mask == 0 {
+        return Ok(strings);
+    }
+    let buckets = mask.checked_add(1).filter(|buckets| buckets.is_power_of_two() && *buckets >= 4);
+    let buckets = buckets.ok_or(Wrong("its number of buckets is no power of two"))?;
+    let before = buckets.checked_mul(HANDLE).and_then(|bytes| bytes.checked_next_multiple_of(16));
+    let start = before.and_then(|before| control.checked_sub(before));
+    let start = start.ok_or(Wrong("its table starts below the memory"))?;
+    let bytes = before.and_then(|before| before.checked_add(buckets.max(16)));
+    Ok(match (strings, block(start, bytes, Contents::Bytes)?) {
+        (Holding::Block(strings), Holding::Block(table)) => Holding::Two(strings, table),
+        (_, table) => table,
+    })
 }
 
 fn vec_deque(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {

@@ -107,7 +107,8 @@ fn collect_guesses(shapes: &Shapes) -> Vec<(Guess, String)> {
                     ("Vec" | "VecDeque", &[arg]) if shapes.get(arg).size > 0 => {
                         add(Guess::Values(arg), block())
                     }
-                    ("String", _) => add(Guess::Text, block()),
+                    ("BoxSlice", &[arg]) if shapes.get(arg).size > 0 => add(Guess::Values(arg), block()),
+                    ("String" | "BoxStr", _) => add(Guess::Text, block()),
                     ("ByteString", _) => add(Guess::Bytes, block()),
                     ("HashMap", &[key, value]) => add(Guess::Table(key, Some(value)), block()),
                     ("HashSet", &[key]) => add(Guess::Table(key, None), block()),
@@ -207,7 +208,9 @@ fn of_value<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, node: Node, at: u64) -> 
         Parts::Collection(..) => match walk.holding(node, at).ok()? {
             Holding::Nothing => Some(0),
             Holding::Inline(inner, place) => of_value(walk, inner, place),
-            Holding::Block(block) | Holding::Shared(block) => walk.slot_of(&block).ok().map(|_| OWNS),
+            Holding::Block(block) | Holding::Shared(block) | Holding::Two(block, _) => {
+                walk.slot_of(&block).ok().map(|_| OWNS)
+            }
         },
         Parts::Plain | Parts::Unknown(..) => Some(0),
         _ if walk.pages.read(at, &mut bytes[..len]).is_none() => None,

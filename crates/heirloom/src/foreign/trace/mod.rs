@@ -39,7 +39,7 @@ use std::vec::Vec;
 use heirloom_abi::pool::{Memory, PoolError, PoolReader};
 use heirloom_abi::types::TypesError;
 
-pub(crate) use collections::{Contents, Holding};
+pub(crate) use collections::{Block, Contents, Holding};
 use ground::{Ground, Slot};
 pub(crate) use locks::is_locked;
 pub(crate) use shapes::{Node, Parts, Shapes};

@@ -57,6 +57,7 @@ enum Frame {
     Values { node: Node, at: u64, left: u64 },
     Table { table: Table, block: u64, next: u64 },
     Edges { tree: Tree, at: u64, left: u64 },
+    Texts { at: u64, left: u64 },
 }
 
 /// So many references are described; the others are counted.
@@ -144,6 +145,15 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
                     }
                     self.edge(&tree, place);
                 }
+                Frame::Texts { at, left } => {
+                    let place = *at;
+                    *at += 16;
+                    *left -= 1;
+                    if *left == 0 {
+                        self.stack.pop();
+                    }
+                    self.text(place);
+                }
             }
             if self.findings.is_cut_short {
                 self.stack.clear();
@@ -210,6 +220,10 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
                 Ok(Holding::Nothing) => {}
                 Ok(Holding::Inline(inner, place)) => self.value(inner, place),
                 Ok(Holding::Block(block)) => self.own(node, at, &block, false),
+                Ok(Holding::Two(one, other)) => {
+                    self.own(node, at, &one, false);
+                    self.own(node, at, &other, false);
+                }
                 Ok(Holding::Shared(block)) => self.own(node, at, &block, true),
                 Err(wrong) => {
                     self.broken(|| format!("{} at {at:#x}: {wrong}", ty.text));
@@ -284,6 +298,8 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
                     self.stack.push(Frame::Table { table, block, next: 0 });
                 }
             }
+            Contents::Texts(left) if left > 0 => self.stack.push(Frame::Texts { at: block, left }),
+            Contents::Texts(_) => {}
             Contents::Tree(tree) => self.tree_node(&tree, block),
         }
     }
@@ -324,6 +340,24 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             _ => {
                 self.broken(|| format!("a tree has an edge at {at:#x} that leads to no node ({address:#x})"))
             }
+        }
+    }
+
+    /// An address and a length, of a block of text.
+    fn text(&mut self, at: u64) {
+        if !self.step() {
+            return;
+        }
+        let (mut address, mut len) = ([0; 8], [0; 8]);
+        let is_read = self.pages.read(at, &mut address).and_then(|()| self.pages.read(at + 8, &mut len));
+        let (address, bytes) = (u64::from_le_bytes(address), u64::from_le_bytes(len));
+        if bytes == 0 && is_read.is_some() {
+            return;
+        }
+        let block = Block { address, bytes, contents: Contents::Text };
+        let slot = self.slot_of(&block).ok().filter(|_| is_read.is_some());
+        if !slot.is_some_and(|slot| self.ground.reach(&slot)) {
+            self.broken(|| format!("a text at {at:#x} that is none, or another's ({address:#x})"));
         }
     }
 
