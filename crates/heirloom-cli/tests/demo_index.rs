@@ -41,7 +41,8 @@ fn the_index_of_the_demo_has_no_leaks() {
     let _ = fs::remove_file(&path);
     let mut texts = Vec::new();
     collect_texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut texts);
-    let open = || Heap::inherit_or_create("demo", Options::new().file(&path).size_limit(1 << 30)).expect("a heap");
+    let open =
+        || Heap::inherit_or_create("demo", Options::new().file(&path).size_limit(1 << 30)).expect("a heap");
     for generation in 0..3 {
         let heap = open();
         {
