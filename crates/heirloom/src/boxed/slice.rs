@@ -309,12 +309,6 @@ macro_rules! like_contents {
 
         impl<$($generic: Eq)?> Eq for $name {}
 
-        impl<$($generic: PartialOrd)?> PartialOrd for $name {
-            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-                (**self).partial_cmp(&**other)
-            }
-        }
-
         impl<$($generic: Ord)?> Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
                 (**self).cmp(&**other)
@@ -332,6 +326,18 @@ macro_rules! like_contents {
 like_contents! {
     [T] BoxSlice<T>, [T];
     [] BoxStr, str;
+}
+
+impl<T: PartialOrd> PartialOrd for BoxSlice<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (**self).partial_cmp(&**other)
+    }
+}
+
+impl PartialOrd for BoxStr {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 #[cfg(test)]
