@@ -41,7 +41,8 @@ fn the_index_of_the_demo_has_no_leaks() {
     let _ = fs::remove_file(&path);
     let mut texts = Vec::new();
     collect_texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut texts);
-    let open = || Heap::inherit_or_create("demo", Options::new().file(&path).size_limit(1 << 30)).expect("a heap");
+    let open =
+        || Heap::inherit_or_create("demo", Options::new().file(&path).size_limit(1 << 30)).expect("a heap");
     for generation in 0..3 {
         let heap = open();
         {
@@ -75,6 +76,8 @@ fn the_index_of_the_demo_has_no_leaks() {
     drop(heap);
     let (status, found) = leaks(&path);
     assert_eq!((status, &found["leaks"]["objects"]), (Some(1), &1.into()), "{found}");
-    assert_eq!(found["leaks"]["rows"][0]["likely"], "block of Vec<Posting>", "{found}");
+    // Postings are two numbers: other vectors of the index might hold the same bytes, and are named too.
+    let likely = found["leaks"]["rows"][0]["likely"].as_str().unwrap_or_default();
+    assert!(likely.contains("block of Vec<Posting>"), "{found}");
     fs::remove_file(&path).expect("ours");
 }

@@ -52,8 +52,8 @@ pub use hash_map::HashMap;
 pub use hash_set::HashSet;
 pub use heap::roots::RootError;
 pub use heap::{
-    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed, Recovery,
-    Remedy, RootLeft, Scan, Scrub, Stats,
+    Broken, Changing, HandOver, Heap, HeapError, Inside, OnPoison, Options, Origin, Poisoned, Reclaimed,
+    Recovery, Remedy, RootLeft, Scan, Scrub, Stats,
 };
 pub use heirloom_derive::Heritable;
 pub use heritable::{Heritable, Maybe, Outcome};

@@ -193,7 +193,9 @@ fn a_repair_that_panics_leaves_the_root_poisoned() {
     run_child(&path.0, "lock");
     let panics = options(&path.0)
         .on_poison(&LIST, OnPoison::repair(|_: &mut Mutex<Vec<u64>>| panic!("cannot be repaired")));
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(Heap::inherit_or_create("poison", panics))));
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        drop(Heap::inherit_or_create("poison", panics))
+    }));
     assert!(opened.is_err());
     let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
     assert_eq!(poisoned(&heap), [("list", Remedy::None)]);

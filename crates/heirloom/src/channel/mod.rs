@@ -62,8 +62,8 @@ mod message;
 pub mod points;
 #[cfg(not(feature = "points"))]
 mod points;
-pub(crate) mod socket;
 mod rescue;
+pub(crate) mod socket;
 pub(crate) mod spawn;
 mod successor;
 mod ticket;

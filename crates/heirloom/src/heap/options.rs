@@ -6,8 +6,8 @@ use std::time::Duration;
 
 pub use heirloom_slab::Scrub;
 
-use crate::evolve::{Listener, Migrate, Progress};
 use super::poison::{OnPoison, Policy};
+use crate::evolve::{Listener, Migrate, Progress};
 use crate::heritable::Heritable;
 use crate::root::Root;
 
