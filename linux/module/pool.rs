@@ -215,13 +215,13 @@ impl Heirloom {
     pub(crate) fn free(&self, object: *mut u8) {
         let on_cpu = OnCpu::enter();
         let Some(found) = self.find(object) else {
-            pr_err!("free of {:p}, which is no object of the pool\n", object);
+            pr_err!("free of {:#x}, where no object of the pool starts\n", linux::phys(object));
             return;
         };
         match self.door.load(Acquire) {
             OPEN => self.free_found(&on_cpu, &found),
             PAUSED => self.put_off(found.start),
-            _ => pr_err!("free of {:p} while the pool is frozen: the object is handed over\n", object),
+            _ => pr_err!("free of {:#x} while the pool is frozen: the object is handed over\n", found.start),
         }
         drop(on_cpu);
         self.ask_for_work();

@@ -190,7 +190,8 @@ fn look_at_all(port: u16, args: &Args, seen: &[Seen]) -> Result<u64, String> {
     for (number, seen) in seen.iter().enumerate() {
         let mut client = Client::open(port, number)?;
         for slot in 0..client.pipeline {
-            let _ = write!(client.stream.get_mut(), "GET {}\r\n", client.key(slot));
+            let request = format!("GET {}\r\n", client.key(slot));
+            client.stream.get_mut().write_all(request.as_bytes()).map_err(|error| error.to_string())?;
             wrong += u64::from(
                 reply(&mut client.stream).map_err(|error| error.to_string())? != seen.last.to_string(),
             );

@@ -15,6 +15,9 @@ pub(crate) fn run(order: &Order) -> io::Result<()> {
     if plan == "refuse" {
         return refuse(order);
     }
+    if order.number("generation", 1) > 1 {
+        map_root()?;
+    }
     load()?;
     match plan.as_str() {
         "chain" => chain(order),
@@ -77,7 +80,6 @@ fn chain(order: &Order) -> io::Result<()> {
     if interval > 0 {
         sample_hard(interval)?;
     }
-    map_root()?;
     if generation == 1 {
         sample(&format!("build {}", order.number("objects", 200_000)))?;
     }
@@ -89,16 +91,20 @@ fn chain(order: &Order) -> io::Result<()> {
     show("check")?;
     show("names")?;
     if interval > 0 {
+        // Ordinary allocations and ours by turns, so that there is something to sample.
+        sample("time 56")?;
+        show("check")?;
         let stats = fs::read_to_string(format!("{DEBUG}/kfence/stats"))?;
         stats.lines().for_each(|line| say(&format!("kfence {line}")));
     }
     if generation < of { kexec(order) } else { Ok(()) }
 }
 
-/// Where the root of this kernel's map of preserved memory lies. Linux 7.2 takes it from kmalloc: where KFENCE served that, it lies in
-/// KFENCE's pool, which on a kernel that KHO started is in scratch.
+/// Where the root of the predecessor's map of preserved memory lies. Linux 7.2 takes it from kmalloc: where KFENCE served that, it lies in
+/// KFENCE's pool, which on a kernel that KHO itself started is in scratch, and is overwritten before it is read. (Of its own map such a
+/// kernel shows nothing.)
 fn map_root() -> io::Result<()> {
-    let tree = fs::read(format!("{DEBUG}/kho/out/fdt"))?;
+    let tree = fs::read(format!("{DEBUG}/kho/in/fdt"))?;
     let root = tree::map_root(&tree).ok_or_else(|| io::Error::other("KHO's tree has no map"))?;
     let areas = scratch()?;
     let numbers: Vec<u64> = areas.split([',', '=']).filter_map(tree::hex).collect();
@@ -110,7 +116,8 @@ fn map_root() -> io::Result<()> {
 /// KFENCE, from here on: every `interval` milliseconds one allocation of any cache.
 fn sample_hard(interval: u64) -> io::Result<()> {
     let path = "/sys/module/kfence/parameters/sample_interval";
-    fs::write(path, interval.to_string()).map_err(|error| named(path, error))
+    fs::write(path, interval.to_string()).map_err(|error| named(path, error))?;
+    fs::write("/sys/module/kfence/parameters/burst", "50")
 }
 
 /// All CPUs at once, each freeing what the others allocated, while the pool is paused and checked again and again: frees that come

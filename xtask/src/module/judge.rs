@@ -126,14 +126,13 @@ fn kfence_boot(transcript: &Transcript, ended: Ended) -> Vec<String> {
         let why = transcript.failed.as_deref().unwrap_or("it says nothing");
         faults.push(format!("the second kernel did not run ({ended:?}): {why}"));
     }
-    for pair in transcript.kernels.windows(2) {
-        let (before, kernel) = (&pair[0], &pair[1]);
+    for kernel in transcript.kernels.iter().skip(1) {
         let at = |what: &str| format!("kernel {}: {what}", kernel.generation);
         let is_whole = kernel.verified.iter().all(|[nr, lost, corrupt]| *nr > 0 && lost + corrupt == 0);
         if !is_whole {
             faults.push(at("records were lost or corrupt, and nobody had said so"));
         }
-        let is_lost = before.map_root.as_ref().is_some_and(|(_, is_in_scratch)| *is_in_scratch);
+        let is_lost = kernel.map_root.as_ref().is_some_and(|(_, is_in_scratch)| *is_in_scratch);
         match (&kernel.no_pool, kernel.inherited) {
             (Some(_), _) if !is_lost => faults.push(at("refused, though the map was on safe ground")),
             (None, None | Some((0, _))) => faults.push(at("nothing was inherited, and nobody said so")),
@@ -153,9 +152,11 @@ pub(super) fn kfence_boot_words(transcript: &Transcript) -> Vec<String> {
         };
         let ground = match &kernel.map_root {
             Some((at, true)) => {
-                format!("; the root of its map, at {at}, lies in SCRATCH: the next kernel will overwrite it")
+                format!(
+                    "; the root of its predecessor's map, at {at}, lay in SCRATCH, where KFENCE's pool was"
+                )
             }
-            Some((at, false)) => format!("; the root of its map, at {at}, is on safe ground"),
+            Some((at, false)) => format!("; the root of its predecessor's map, at {at}, was on safe ground"),
             None => String::new(),
         };
         let warnings = match kernel.warnings.first() {

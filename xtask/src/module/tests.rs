@@ -82,6 +82,14 @@ fn a_warning_before_any_program_runs_is_found_too() {
 }
 
 #[test]
+fn a_warning_behind_a_jump_is_the_next_kernels() {
+    let jump = "@kexec\n[    9.0] heirloom: frozen: 202 objects are handed over\n[    0.1] WARNING: at kho_restore_page\n";
+    let transcript = heard(&format!("{}{jump}{}@done\n", kernel(1, 47), kernel(2, 47)));
+    assert_eq!(transcript.kernels[0].warnings, Vec::<String>::new());
+    assert_eq!(transcript.kernels[1].warnings, ["WARNING: at kho_restore_page"]);
+}
+
+#[test]
 fn the_frozen_pools_last_word_is_no_kernel() {
     let text = chain().replace("@done", "[    9.0] heirloom: frozen: 202 objects are handed over\n@done");
     assert_eq!(faults_of(&text), Vec::<String>::new());

@@ -29,7 +29,7 @@ pub(super) struct Kernel {
     pub(super) numbers: BTreeMap<String, u64>,
     /// KFENCE's own counts.
     pub(super) kfence: BTreeMap<String, u64>,
-    /// Where the root of Linux's own map lies, and whether that is in scratch.
+    /// Where the root of the predecessor's map of preserved memory lay, and whether that is in scratch.
     pub(super) map_root: Option<(String, bool)>,
     /// How long commands took, in ms.
     pub(super) took: BTreeMap<String, u64>,
@@ -57,6 +57,8 @@ pub(super) struct Transcript {
     pub(super) is_done: bool,
     /// It did not, and why.
     pub(super) failed: Option<String>,
+    /// Between one kernel's last word and the next one's first.
+    is_booting: bool,
     /// Warnings while no program ran yet.
     boot_warnings: Vec<String>,
 }
@@ -88,7 +90,7 @@ impl Transcript {
             return self.hear_init(word);
         }
         let is_warning = WARNINGS.iter().any(|warning| text.contains(warning));
-        let Some(kernel) = self.kernels.last_mut() else {
+        let Some(kernel) = self.kernels.last_mut().filter(|_| !self.is_booting) else {
             if is_warning {
                 self.boot_warnings.push(text.to_owned());
             }
@@ -111,14 +113,17 @@ impl Transcript {
             let generation = rest.parse().unwrap_or(0);
             let warnings = std::mem::take(&mut self.boot_warnings);
             self.kernels.push(Kernel { generation, warnings, ..Kernel::default() });
+            self.is_booting = false;
             return true;
         }
         match first {
+            // The jump itself is still this kernel's, as far as it says anything; whose a warning is, is told by where it comes.
+            "kexec" => self.is_booting = true,
             "done" => self.is_done = true,
             "failed" => self.failed = Some(rest.to_owned()),
             _ => {}
         }
-        let Some(kernel) = self.kernels.last_mut() else { return false };
+        let Some(kernel) = self.kernels.last_mut().filter(|_| !self.is_booting) else { return false };
         match first {
             "took" => {
                 if let Some((what, ms)) = rest.rsplit_once(": ") {
@@ -140,7 +145,6 @@ impl Transcript {
             "fault" => kernel.faults.push(rest.to_owned()),
             _ => kernel.notes.push(word.to_owned()),
         }
-        // What the next kernel says while it boots is not this one's.
         false
     }
 

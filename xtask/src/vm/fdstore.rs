@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::packages::{self, Release};
 use super::transcript::Transcript;
-use super::{Error, build_static};
+use super::{Error, heirloom};
 use crate::linux::{self, Ended, Initramfs, Machine};
 use crate::step::root;
 
@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Boot this kernel instead of Debian's
     #[arg(long, value_name = "BZIMAGE")]
     kernel: Option<std::path::PathBuf>,
+    /// Use this heirloom, which needs no shared library, instead of building one
+    #[arg(long, value_name = "PROGRAM")]
+    heirloom: Option<std::path::PathBuf>,
     /// Give up after this many seconds
     #[arg(long, default_value_t = 900)]
     timeout_s: u64,
@@ -87,14 +90,14 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
     let mut files = Initramfs::new();
     furnish(&mut files, options)?;
     tree(&mut files, &folder, &folder)?;
-    files.file("usr/bin/heirloom", &build_static()?)?;
+    files.file("usr/bin/heirloom", &heirloom(options.heirloom.as_deref())?)?;
     let initrd = cache.join("vm-fdstore.cpio");
     fs::write(&initrd, files.finish()).map_err(linux::about(initrd.display().to_string()))?;
 
     let machine = Machine {
         kernel,
         initrd,
-        command_line: "rdinit=/usr/lib/systemd/systemd panic=-1 loglevel=4 systemd.unit=heirloom-vm.target \
+        command_line: "rdinit=/usr/lib/systemd/systemd panic=-1 loglevel=4 no_timer_check systemd.unit=heirloom-vm.target \
                        systemd.show_status=no systemd.log_target=console"
             .to_owned(),
         memory_mib: 2048,

@@ -16,7 +16,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 
 use super::transcript::Transcript;
-use super::{Error, build_static};
+use super::{Error, heirloom};
 use crate::linux::{self, Ended, Initramfs, Machine};
 
 /// How the chain is to be.
@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Boot this kernel instead of building one
     #[arg(long, value_name = "BZIMAGE")]
     kernel: Option<std::path::PathBuf>,
+    /// Use this heirloom, which needs no shared library, instead of building one
+    #[arg(long, value_name = "PROGRAM")]
+    heirloom: Option<std::path::PathBuf>,
     /// Give up after this many seconds
     #[arg(long, default_value_t = 600)]
     timeout_s: u64,
@@ -108,7 +111,7 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
         None => linux::kernel()?.bzimage,
     };
     let mut files = Initramfs::new();
-    files.file("init", &build_static()?)?;
+    files.file("init", &heirloom(options.heirloom.as_deref())?)?;
     files.file("kernel", &kernel)?;
     let initrd = linux::cache()?.join("vm-luo.cpio");
     std::fs::write(&initrd, files.finish()).map_err(linux::about(initrd.display().to_string()))?;
@@ -117,10 +120,11 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
     let machine = Machine {
         kernel,
         initrd,
-        // The kernel keeps the archive it was started with, for the one that it starts. Huge pages are fewer to preserve.
+        // The kernel keeps the archive it was started with, for the one that it starts. Huge pages are fewer to preserve;
+        // on a busy host the test of the timer takes the emulated one for broken, and panics.
         command_line: format!(
             "kho=on liveupdate=on retain_initrd rdinit=/init panic=-1 loglevel=4 \
-             transparent_hugepage_shmem=advise {append} \
+             transparent_hugepage_shmem=advise no_timer_check {append} \
              -- __kernel generations={kernels} objects={objects} size={size}"
         ),
         memory_mib: options.memory,

@@ -12,7 +12,7 @@ mod luo;
 mod packages;
 mod transcript;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -64,8 +64,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
-/// Builds the command without shared libraries, so that it runs where nothing else is.
-fn build_static() -> Result<PathBuf, Error> {
+/// The command without shared libraries, so that it runs where nothing else is: the one given, or built here.
+fn heirloom(given: Option<&Path>) -> Result<PathBuf, Error> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let target = target_dir("vm");
     eprintln!("building heirloom without shared libraries");

@@ -118,11 +118,13 @@ pub(crate) fn range(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) ->
 
 pub(crate) fn element(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> Outcome {
     let keyed = context.open_to_read(arguments.get(1));
-    let list = list_of(&keyed)?;
+    let Some(list) = list_of(&keyed)? else {
+        context.reply.null();
+        return Ok(());
+    };
     let index = integer(arguments.get(2))?;
-    let len = list.map_or(0, List::len) as i64;
-    let index = if index < 0 { index.saturating_add(len) } else { index };
-    let found = usize::try_from(index).ok().and_then(|index| list?.get(index));
+    let index = if index < 0 { index.saturating_add(list.len() as i64) } else { index };
+    let found = usize::try_from(index).ok().and_then(|index| list.get(index));
     context.reply.bulk_or_null(found);
     Ok(())
 }

@@ -15,16 +15,17 @@ pub(crate) fn get(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> O
 
 /// What SET is told besides key and value.
 #[derive(Default)]
-struct SetOptions {
-    deadline: Option<u64>,
+struct SetOptions<'a> {
+    /// A time as it was written: it is looked at when all else is in order.
+    time: Option<(&'a [u8], Unit, Base)>,
     keep: bool,
     only_new: bool,
     only_old: bool,
     get: bool,
 }
 
-impl SetOptions {
-    fn parse(context: &Context<'_, '_>, arguments: &Arguments<'_>) -> Result<Self, Failure> {
+impl<'a> SetOptions<'a> {
+    fn parse(arguments: &Arguments<'a>) -> Result<Self, Failure> {
         let mut options = Self::default();
         let mut at = 3;
         while at < arguments.len() {
@@ -35,16 +36,15 @@ impl SetOptions {
                 options.only_old = true;
             } else if is_word(word, "GET") {
                 options.get = true;
-            } else if is_word(word, "KEEPTTL") && options.deadline.is_none() {
+            } else if is_word(word, "KEEPTTL") && options.time.is_none() {
                 options.keep = true;
             } else if let Some((unit, base)) = Base::by_word(word)
                 && !options.keep
-                && options.deadline.is_none()
+                && options.time.is_none()
                 && at + 1 < arguments.len()
             {
                 at += 1;
-                let deadline = deadline_from(arguments.get(at), unit, base, context.now, "set")?;
-                options.deadline = Some(deadline);
+                options.time = Some((arguments.get(at), unit, base));
             } else {
                 return Err(Failure::Syntax);
             }
@@ -62,7 +62,11 @@ pub(crate) fn set(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> O
         context.reply.ok();
         return Ok(());
     }
-    let options = SetOptions::parse(context, arguments)?;
+    let options = SetOptions::parse(arguments)?;
+    let deadline = match options.time {
+        Some((text, unit, base)) => Some(deadline_from(text, unit, base, context.now, "set")?),
+        None => None,
+    };
     let mut keyed = context.open(key);
     let start = context.reply.out.len();
     if options.get {
@@ -77,7 +81,7 @@ pub(crate) fn set(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> O
         return Ok(());
     }
     let kept = keyed.item().and_then(Item::deadline).filter(|_| options.keep);
-    let item = Item::try_text(key, &[value], options.deadline.or(kept))?;
+    let item = Item::try_text(key, &[value], deadline.or(kept))?;
     if let Err(failure) = keyed.put(item) {
         context.reply.out.truncate(start);
         return Err(failure);

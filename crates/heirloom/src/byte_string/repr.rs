@@ -17,6 +17,9 @@ use crate::vec::buffer::Buffer;
 /// In the capacity: the contents lie in a block. The last of the 24 bytes is the top one of this word.
 pub(super) const IN_BLOCK: u64 = 1 << 63;
 
+/// The least block of contents that grow out of the string.
+const FIRST_BLOCK: usize = 64;
+
 /// Contents, inline or in a block.
 ///
 /// # Invariants
@@ -208,8 +211,9 @@ impl Repr {
         if !self.is_inline() && self.resize_in_place(|buffer, len| buffer.grow_in_place(len, additional)) {
             return Ok(());
         }
-        // What outgrows its room is likely to grow on.
-        self.move_to(needed.max(2 * self.capacity())).or_else(|_| self.move_to(needed))
+        // What outgrows its room is likely to grow on, from here by doubling, so that blocks are powers of two.
+        let more = if self.is_inline() { FIRST_BLOCK } else { 2 * self.capacity() };
+        self.move_to(needed.max(more)).or_else(|_| self.move_to(needed))
     }
 
     /// Moves the contents to a new block for at least `capacity` bytes, which is more than fit inline.

@@ -124,7 +124,7 @@ proptest! {
 
 /// ```text
 /// 0 ......... 22 | 23            0 .. 8  | 8 .. 16 | 16 .. 24
-/// contents       | 23            address | 24      | 48 and bit 63
+/// contents       | 23            address | 24      | 64 and bit 63
 /// ```
 #[test]
 fn the_24th_byte_moves_the_contents_into_a_block() {
@@ -134,11 +134,11 @@ fn the_24th_byte_moves_the_contents_into_a_block() {
     assert!(string.is_inline() && string.len() == 23, "and a full heap leaves it as it was");
     never_fail();
     string.push(23);
-    assert!(!string.is_inline() && string.capacity() == 48);
+    assert!(!string.is_inline() && string.capacity() == 64);
     assert!(string.iter().copied().eq(0..24));
     let start = string.as_ptr();
     let vec = string.into_vec();
-    assert_eq!((vec.as_ptr(), vec.capacity()), (start, 48), "a vector takes the block over");
+    assert_eq!((vec.as_ptr(), vec.capacity()), (start, 64), "a vector takes the block over");
     let mut string = ByteString::from(vec);
     assert_eq!(string.as_ptr(), start, "and gives it back");
     string.pop();

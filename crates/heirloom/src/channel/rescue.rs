@@ -1,7 +1,9 @@
 //! Heaps in memory that cannot be taken over, and would be lost with this process: copied into a file.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::sys;
@@ -12,12 +14,17 @@ pub(super) fn rescue(name: &str, heap: &OwnedFd) -> io::Result<PathBuf> {
     let folder = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
     let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let (mut path, mut nr) = (folder.join(format!("heirloom-{plain}.set-aside")), 1);
-    while path.exists() {
-        nr += 1;
-        path = folder.join(format!("heirloom-{plain}.set-aside-{nr}"));
-    }
-    let file = sys::open(&path, true)?;
-    let copied = copy_sparse(heap, &file);
+    let file = loop {
+        // Everybody may write there: a file, or a link to one, that somebody has put in the way is not used.
+        match File::options().write(true).create_new(true).mode(0o600).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                nr += 1;
+                path = folder.join(format!("heirloom-{plain}.set-aside-{nr}"));
+            }
+            opened => break opened?,
+        }
+    };
+    let copied = copy_sparse(heap, &file.into());
     if copied.is_err() {
         let _ = std::fs::remove_file(&path);
     }

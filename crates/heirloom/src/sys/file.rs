@@ -20,7 +20,7 @@ pub(crate) struct FileFacts {
     pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
     pub(crate) is_memory: bool,
-    /// Of a file on hugetlbfs: bytes of a page.
+    /// The size of its pages, where they are huge by themselves (hugetlbfs).
     pub(crate) huge_page_bytes: Option<u64>,
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn thread_of(key: u64) -> u64 {
 /// What a thread does after its change number `nr`: always the same, so that the parent knows it too.
 fn change(seed: u64, thread: u64, nr: u64) -> Change {
     let mut random =
-        Random((seed << 40) ^ (thread + 1) * 0x9e37_79b9 ^ nr.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
+        Random((seed << 40) ^ ((thread + 1) * 0x9e37_79b9) ^ nr.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
     random.next();
     let key = random.next() % (KEYS / THREADS) * THREADS + thread;
     // Phases of growing and shrinking, so that tables grow and are cleaned up.

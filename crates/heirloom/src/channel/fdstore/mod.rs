@@ -96,7 +96,10 @@ impl Source for Store {
 
     fn keep(&self, heap: &Open<'_>) -> Result<Option<Box<dyn Kept>>, SourceError> {
         let replaced: Vec<String> = self.found().drain(..).map(|stored| stored.name).collect();
-        store(heap, &replaced)?;
+        // A socket that was inherited from somebody who is gone must not keep a program from starting.
+        if let Err(error) = store(heap, &replaced) {
+            eprintln!("heirloom: the service manager does not keep the heap: {error}");
+        }
         // A heap that is closed stays with the manager: that is what it is there for.
         Ok(None)
     }
