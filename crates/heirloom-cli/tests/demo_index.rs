@@ -76,6 +76,8 @@ fn the_index_of_the_demo_has_no_leaks() {
     drop(heap);
     let (status, found) = leaks(&path);
     assert_eq!((status, &found["leaks"]["objects"]), (Some(1), &1.into()), "{found}");
-    assert_eq!(found["leaks"]["rows"][0]["likely"], "block of Vec<Posting>", "{found}");
+    // Postings are two numbers: other vectors of the index might hold the same bytes, and are named too.
+    let likely = found["leaks"]["rows"][0]["likely"].as_str().unwrap_or_default();
+    assert!(likely.contains("block of Vec<Posting>"), "{found}");
     fs::remove_file(&path).expect("ours");
 }
