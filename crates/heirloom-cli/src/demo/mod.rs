@@ -25,7 +25,7 @@ pub(crate) mod random;
 mod report;
 mod supervise;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod walk_input;
 mod words;

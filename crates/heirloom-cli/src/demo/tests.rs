@@ -16,9 +16,9 @@ use super::walk_input::read_text;
 use crate::args::SizeRange;
 
 /// The collections need a heap to lie in; one serves all tests.
-fn with_heap() {
+pub(crate) fn with_heap() -> &'static Heap {
     static HEAP: OnceLock<Heap> = OnceLock::new();
-    HEAP.get_or_init(|| Heap::inherit_or_create("demo-tests", Options::new()).expect("a heap can be made"));
+    HEAP.get_or_init(|| Heap::inherit_or_create("demo-tests", Options::new()).expect("a heap can be made"))
 }
 
 fn texts(name: &str, count: usize) -> Vec<PathBuf> {

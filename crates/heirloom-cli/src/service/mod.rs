@@ -222,20 +222,14 @@ mod tests {
     const PLAN: ObjectsPlan = ObjectsPlan { count: 8, size: SizeRange { start: 16, end: 64 } };
 
     fn with_objects(test: impl FnOnce(&mut Objects)) {
-        let path = std::env::temp_dir().join(format!("heirloom-service-{}", std::process::id()));
-        let heap = Heap::inherit_or_create("service-test", Options::new().file(&path).size_limit(64 << 20));
-        let heap = heap.unwrap();
-        {
-            let inside = heap.enter();
-            let mut objects = OBJECTS.get(&inside).write();
-            let mut random = Random(3);
-            for _ in 0..PLAN.count {
-                objects.add(PLAN, &mut random).unwrap();
-            }
-            test(&mut objects);
+        // A process has one heap: the tests of the demo have it too.
+        let inside = crate::demo::tests::with_heap().enter();
+        let mut objects = OBJECTS.get(&inside).write();
+        let mut random = Random(3);
+        for _ in 0..PLAN.count {
+            objects.add(PLAN, &mut random).unwrap();
         }
-        drop(heap);
-        std::fs::remove_file(&path).unwrap();
+        test(&mut objects);
     }
 
     #[test]
