@@ -84,8 +84,14 @@ mod version {
     #[repr(C, u8)]
     #[heritable(rollback)]
     pub(crate) enum Event {
-        Login { at: u64 },
-        Logout { at: u64, why: String },
+        Login {
+            at: u64,
+        },
+        Logout {
+            at: u64,
+            why: String,
+        },
+        #[expect(dead_code, reason = "nobody is renamed: it is there to be added")]
         Renamed(String),
     }
 }
@@ -120,8 +126,14 @@ mod version {
     #[repr(C, u8)]
     #[heritable(rollback)]
     pub(crate) enum Event {
-        Login { at: u64 },
-        Logout { at: u64, why: String },
+        Login {
+            at: u64,
+        },
+        Logout {
+            at: u64,
+            why: String,
+        },
+        #[expect(dead_code, reason = "nobody is renamed: it is there to be added")]
         Renamed(String),
     }
 }
@@ -157,8 +169,14 @@ mod four {
     #[repr(C, u8)]
     #[heritable(rollback)]
     pub(crate) enum Event {
-        Login { at: u64 },
-        Logout { at: u64, why: String },
+        Login {
+            at: u64,
+        },
+        Logout {
+            at: u64,
+            why: String,
+        },
+        #[expect(dead_code, reason = "nobody is renamed: it is there to be added")]
         Renamed(String),
     }
 }

@@ -104,11 +104,8 @@ fn the_next_generation_finds_all_of_them() {
         Heap::inherit_or_create("collections", options).unwrap()
     };
     let heap = open();
-    let before = {
-        let inside = heap.enter();
-        drop(EVERYTHING.get(&inside).lock());
-        heap.scan().unwrap()
-    };
+    drop(EVERYTHING.get(&heap.enter()).lock());
+    let before = heap.scan().unwrap();
     fill(&mut EVERYTHING.get(&heap.enter()).lock());
     verify(&EVERYTHING.get(&heap.enter()).lock());
     let held = heap.scan().unwrap();
@@ -140,13 +137,10 @@ fn the_next_generation_finds_all_of_them() {
     assert_eq!((after.live_objects, after.live_bytes), (before.live_objects, before.live_bytes));
 
     // For one thread alone, in the same memory.
-    {
-        let _inside = heap.enter();
-        let one = Rc::new(BTreeSet::from([3_u64, 1, 2]));
-        let two = one.clone();
-        assert_eq!(heap.scan().unwrap().live_objects, after.live_objects + 2);
-        drop((one, two));
-    }
+    let one = Rc::new(BTreeSet::from([3_u64, 1, 2]));
+    let two = one.clone();
+    assert_eq!(heap.scan().unwrap().live_objects, after.live_objects + 2);
+    drop((one, two));
     assert_eq!(heap.scan().unwrap().live_objects, after.live_objects);
 }
 
@@ -156,7 +150,7 @@ fn small_things_need_no_memory_of_their_own() {
     let _turn = turn();
     let options = Options::new().size_limit(64 << 20).block_size(64 << 10);
     let heap = Heap::inherit_or_create("small", options).unwrap();
-    let _inside = heap.enter();
+    // A thread outside enters for each call, and no one is inside while the heap is looked through.
     let live = || {
         let scan = heap.scan().unwrap();
         (scan.live_objects, scan.live_bytes)

@@ -85,7 +85,7 @@ fn check(bank: &Bank) -> Result<(), std::string::String> {
     if sum != 4000 || order != [0, 1, 2, 3] {
         return Err(format!("the balances sum up to {sum}, the order is {:?}", bank.order));
     }
-    let swapped = if bank.nr_transactions % 2 == 0 { [0, 1, 2, 3] } else { [3, 1, 2, 0] };
+    let swapped = if bank.nr_transactions.is_multiple_of(2) { [0, 1, 2, 3] } else { [3, 1, 2, 0] };
     if bank.order != swapped {
         return Err(format!("the order is {:?} after {} transactions", bank.order, bank.nr_transactions));
     }

@@ -91,8 +91,13 @@ fn chain(order: &Order) -> io::Result<()> {
     show("check")?;
     show("names")?;
     if interval > 0 {
-        // Ordinary allocations and ours by turns, so that there is something to sample.
-        sample("time 56")?;
+        // Ordinary allocations (a file is some) and ours by turns, so that there is something to sample.
+        for round in 0..40 {
+            for _ in 0..50 {
+                fs::read_to_string("/proc/self/stat")?;
+            }
+            write(SAMPLE, &format!("fill {} 200", 16 << (round % 8)))?;
+        }
         show("check")?;
         let stats = fs::read_to_string(format!("{DEBUG}/kfence/stats"))?;
         stats.lines().for_each(|line| say(&format!("kfence {line}")));
@@ -117,7 +122,7 @@ fn map_root() -> io::Result<()> {
 fn sample_hard(interval: u64) -> io::Result<()> {
     let path = "/sys/module/kfence/parameters/sample_interval";
     fs::write(path, interval.to_string()).map_err(|error| named(path, error))?;
-    fs::write("/sys/module/kfence/parameters/burst", "50")
+    fs::write("/sys/module/kfence/parameters/burst", "20")
 }
 
 /// All CPUs at once, each freeing what the others allocated, while the pool is paused and checked again and again: frees that come

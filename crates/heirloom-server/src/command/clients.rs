@@ -82,7 +82,7 @@ fn kill(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> Outcome {
     if is_old_form {
         address = Some(arguments.get(2));
         spare_self = false;
-    } else if arguments.len() % 2 != 0 {
+    } else if !arguments.len().is_multiple_of(2) {
         return Err(Failure::Syntax);
     }
     for index in (2..arguments.len()).step_by(2).filter(|_| !is_old_form) {

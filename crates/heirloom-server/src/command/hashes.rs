@@ -33,7 +33,7 @@ fn fields_of<'a>(keyed: &'a Keyed<'_>) -> Result<Option<&'a Table>, Failure> {
 }
 
 fn set_pairs(context: &Context<'_, '_>, arguments: &Arguments<'_>) -> Result<i64, Failure> {
-    if arguments.len() % 2 != 0 {
+    if !arguments.len().is_multiple_of(2) {
         return Err(Failure::Arity(name_of(arguments)));
     }
     let key = arguments.get(1);

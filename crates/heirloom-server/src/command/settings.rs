@@ -27,7 +27,7 @@ pub(crate) fn config(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -
                 context.reply.bulk(value.as_bytes());
             }
         }
-        b"set" if nr >= 4 && nr % 2 == 0 => {
+        b"set" if nr >= 4 && nr.is_multiple_of(2) => {
             for index in (2..nr).step_by(2) {
                 change(context.server, arguments.get(index), arguments.get(index + 1))?;
             }

@@ -207,7 +207,7 @@ fn set_pairs(
     arguments: &Arguments<'_>,
     only_new: bool,
 ) -> Result<bool, Failure> {
-    if arguments.len() % 2 == 0 {
+    if arguments.len().is_multiple_of(2) {
         return Err(Failure::Arity(name_of(arguments)));
     }
     // What may fail comes before what others can see.

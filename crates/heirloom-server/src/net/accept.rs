@@ -39,10 +39,8 @@ pub(crate) async fn accept_all(server: Arc<Server>, workers: Arc<Workers>, liste
         let accepted = std::future::poll_fn(|context| {
             // What is accepted is in the table of clients before the gate opens, or it still waits in the listener.
             let _gate = server.gate();
-            if server.is_resting() {
-                if server.sleep(context.waker()) {
-                    return std::task::Poll::Pending;
-                }
+            if server.is_resting() && server.sleep(context.waker()) {
+                return std::task::Poll::Pending;
             }
             listener.poll_accept(context).map_ok(|(stream, _)| admit(&server, &workers, stream))
         });

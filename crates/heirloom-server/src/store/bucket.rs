@@ -34,7 +34,7 @@ impl Bucket {
     /// Slots whose tag is that of `hash`, and with few exceptions no others.
     #[inline]
     pub(super) fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> {
-        let differences = self.marks ^ tag(hash) * LOW_BITS;
+        let differences = self.marks ^ (tag(hash) * LOW_BITS);
         let mut zeros = differences.wrapping_sub(LOW_BITS) & !differences & HIGH_BITS;
         std::iter::from_fn(move || {
             if zeros == 0 {

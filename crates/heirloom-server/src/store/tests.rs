@@ -98,7 +98,9 @@ fn a_scan_visits_all_that_stays_while_the_table_changes() {
         }
         let (mut seen, mut cursor, mut nr) = (HashSet::new(), 0, 0);
         loop {
-            cursor = table.scan(cursor, |item| drop(seen.insert(item.key().to_vec())));
+            cursor = table.scan(cursor, |item| {
+                seen.insert(item.key().to_vec());
+            });
             if cursor == 0 {
                 break;
             }

@@ -286,7 +286,8 @@ fn values_and_closures_that_panic_leave_a_whole_map() {
     let dropped = Cell::new(0);
     let map = || (0..100).map(|key| (key, Grenade(key == 37, &dropped))).collect::<BTreeMap<_, _>>();
     type Map<'a> = BTreeMap<i32, Grenade<'a>>;
-    let jobs: [(&dyn Fn(Map<'_>), u32); 6] = [
+    type Job<'a> = &'a dyn Fn(Map<'_>);
+    let jobs: [(Job<'_>, u32); 6] = [
         (&|map| drop(map), 100),
         (&|mut map| map.clear(), 100),
         (&|map| drop(map.into_iter()), 100),
@@ -340,8 +341,9 @@ impl Ord for Fickle {
 #[test]
 fn an_order_that_panics_loses_nothing() {
     let mut map: BTreeMap<Fickle, u32> = (0..200).map(|key| (Fickle(key * 2), key)).collect();
-    for fuse in 0..12 {
-        let jobs: [&dyn Fn(&mut BTreeMap<Fickle, u32>); 5] = [
+    for fuse in 0..if cfg!(miri) { 2 } else { 12 } {
+        type Job<'a> = &'a dyn Fn(&mut BTreeMap<Fickle, u32>);
+        let jobs: [Job<'_>; 5] = [
             &|map| assert_eq!(map.insert(Fickle(201), 1), None),
             &|map| assert!(map.remove(&Fickle(200)).is_some()),
             &|map| assert_eq!(map.range(Fickle(20)..Fickle(200)).count(), 90),
@@ -390,8 +392,8 @@ fn an_order_that_contradicts_itself_breaks_no_memory() {
 #[test]
 fn ranges_that_make_no_sense_are_refused() {
     let map = BTreeMap::from([(1, 1), (2, 2)]);
-    assert!(panics(|| drop(map.range((Bound::Included(2), Bound::Included(1))))));
-    assert!(panics(|| drop(map.range((Bound::Excluded(2), Bound::Excluded(2))))));
+    assert!(panics(|| assert_eq!(map.range((Bound::Included(2), Bound::Included(1))).count(), 0)));
+    assert!(panics(|| assert_eq!(map.range((Bound::Excluded(2), Bound::Excluded(2))).count(), 0)));
     assert_eq!(map.range(2..2).count(), 0);
     assert_eq!(map.range((Bound::Excluded(1), Bound::Included(2))).count(), 1);
 }

@@ -182,7 +182,8 @@ fn it_prints_compares_and_hashes_like_a_slice() {
         let string = ByteString::from(text);
         assert_eq!(hash(&|h| string.hash(h)), hash(&|h| text.as_bytes().hash(h)));
         assert!(string == *text && string == text && *text.as_bytes() == string);
-        assert!(string < ByteString::from("z") && string == Vec::from(text.as_bytes()));
+        let vec = Vec::from(text.as_bytes());
+        assert!(string.cmp(&ByteString::from("z")).is_lt() && string == vec);
         assert_eq!(format!("{string:?}"), format!("b\"{text}\""));
     }
     assert_eq!(format!("{:?}", ByteString::from([0, b'"', 0xFF])), r#"b"\x00\"\xff""#);

@@ -23,6 +23,7 @@
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{Ordering::Release, compiler_fence};
 
 use super::group::{self, Bytes, DELETED, EMPTY, Group, Matches, PADDING, WIDTH};
 use crate::alloc::{self, AllocError};
@@ -209,7 +210,11 @@ impl<T> Table<T> {
         // SAFETY: the bucket exists and holds no value; it does once its control byte says so.
         unsafe {
             bucket.write(value);
+            // A kill finds the bucket full only with the value in it, and never more values counted than buckets are full: whoever walks
+            // the table afterwards stays inside it.
+            compiler_fence(Release);
             self.set_control(index, tag(hash));
+            compiler_fence(Release);
             self.len += 1;
             &mut *bucket
         }
@@ -480,9 +485,12 @@ impl<'a, T> Occupied<'a, T> {
         let passed = !table.group(index / WIDTH * WIDTH).empty().any();
         // SAFETY: by the type invariant the bucket is full; it no longer is once it has been read.
         unsafe {
-            table.set_control(index, if passed { DELETED } else { EMPTY });
-            table.growth_left += u64::from(!passed);
+            // The other way round than in `fill`, for the same reason.
             table.len -= 1;
+            compiler_fence(Release);
+            table.set_control(index, if passed { DELETED } else { EMPTY });
+            compiler_fence(Release);
+            table.growth_left += u64::from(!passed);
             table.bucket(index).read()
         }
     }

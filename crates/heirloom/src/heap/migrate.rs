@@ -58,7 +58,7 @@ pub(super) struct Passage {
 }
 
 /// A successor that makes objects is given so much more time for each.
-const PATIENCE_PER_VALUE: Duration = Duration::from_micros(5);
+const PATIENCE_PER_VALUE: Duration = Duration::from_micros(20);
 
 impl Heap {
     /// Makes every root's object one of this program's type, unless that is to wait for its first use. The door is closed.

@@ -49,8 +49,10 @@ impl Memory for Blocks {
 
 const U64: Argument = Argument { size: 8, align: 8 };
 
-/// Each golden file, how its type is called, where the first collection lies in it, and how many elements and blocks it has.
-const GOLDEN: [(&str, &str, u32, &[Argument], u64, usize, usize); 15] = [
+/// A golden file, how its type is called, where the collection lies in it, and how many elements and blocks it has.
+type Golden = (&'static str, &'static str, u32, &'static [Argument], u64, usize, usize);
+
+const GOLDEN: [Golden; 15] = [
     ("boxed-v1", "Box", 1, &[U64], 0, 1, 1),
     ("vec-v1", "Vec", 1, &[U64], 0, 3, 1),
     ("vec_deque-v1", "VecDeque", 1, &[U64], 0, 4, 1),

@@ -224,8 +224,11 @@ impl<T, C: Count> Shared<T, C> {
     /// Returns the block, unless the pointer leads nowhere.
     #[inline(always)]
     fn block(&self) -> Option<&Block<T>> {
+        if self.block == NonNull::dangling() {
+            return None;
+        }
         // SAFETY: by the type invariant the pointer names a block, which stays as long as this pointer is counted.
-        (self.block != NonNull::dangling()).then(|| unsafe { self.block.as_ref() })
+        Some(unsafe { self.block.as_ref() })
     }
 }
 

@@ -76,8 +76,11 @@ impl<T, C: Count> Weak<T, C> {
 
     /// Returns the counts, unless the pointer leads nowhere. No reference covers the value: somebody may be dropping it.
     fn counts(&self) -> Option<&AtomicU64> {
+        if self.block == NonNull::dangling() {
+            return None;
+        }
         // SAFETY: by the type invariant the pointer names a block, which stays as long as this pointer is counted.
-        (self.block != NonNull::dangling()).then(|| unsafe { &(*self.block.as_ptr()).counts })
+        Some(unsafe { &(*self.block.as_ptr()).counts })
     }
 }
 

@@ -261,10 +261,10 @@ fn of_table<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, table: &Table, slot: &Sl
 fn follow<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, guess: Guess, slot: &Slot) {
     use super::collections::Contents;
     match guess {
-        Guess::Value(node) => walk.walk_value(node, slot.start),
+        Guess::Value(node) => walk.add_value(node, slot.start),
         Guess::Table(key, value) => {
             if let Some((table, _)) = table_in(walk.shapes, key, value, slot) {
-                walk.walk_contents(&Contents::Table(table), slot.start);
+                walk.add_contents(&Contents::Table(table), slot.start);
             }
         }
         // How many values are live is not known.

@@ -105,13 +105,13 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
     }
 
     /// Walks from the value at `at`, which lies in a block that counts as reached.
-    pub(super) fn walk_value(&mut self, node: Node, at: u64) {
+    pub(super) fn add_value(&mut self, node: Node, at: u64) {
         self.value(node, at);
         self.finish();
     }
 
     /// Walks the contents of a block that counts as reached.
-    pub(super) fn walk_contents(&mut self, contents: &Contents, block: u64) {
+    pub(super) fn add_contents(&mut self, contents: &Contents, block: u64) {
         self.push(contents, block);
         self.finish();
     }
