@@ -340,18 +340,6 @@ like_contents! {
     [] BoxStr, str;
 }
 
-impl<T: PartialOrd> PartialOrd for BoxSlice<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (**self).partial_cmp(&**other)
-    }
-}
-
-impl PartialOrd for BoxStr {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
