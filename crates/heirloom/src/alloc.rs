@@ -103,6 +103,11 @@ pub unsafe fn resize_in_place(ptr: NonNull<u8>, old: Layout, new_size: usize) ->
     unsafe { backend::resize_in_place(ptr, old, new) }
 }
 
+/// Whether a block lies in the heap that is open: one that outlived its heap does not.
+pub(crate) fn is_here(block: NonNull<u8>) -> bool {
+    backend::is_here(block)
+}
+
 /// Returns how many bytes the block for `layout` would really hold, which is at least its size.
 #[inline]
 pub fn usable_size(layout: Layout) -> usize {

@@ -39,7 +39,8 @@ pub(crate) fn find(rules: &[u8]) -> Option<Result<Shapes, String>> {
     match shapes.unknown {
         // A collection that cannot be walked is no matter where it holds no secret, which its rules would say.
         Some(ref what) if what.contains("a secret is") => Some(Err(what.clone())),
-        _ if shapes.root == PLAIN => None,
+        // A type that holds itself is no plain one, though there is nothing in it to be taken.
+        _ if !shapes.nodes.iter().any(|node| matches!(node, Shape::Secret { .. })) => None,
         _ => Some(Ok(shapes)),
     }
 }
@@ -52,14 +53,25 @@ impl Kept {
     /// - A value of the type lies at `at`, nobody uses it meanwhile, and this thread may allocate.
     /// - The hooks are those of the form that `shapes` was made from.
     pub(crate) unsafe fn take(&mut self, shapes: &Shapes, hooks: &[Option<Hook>], at: *mut u8) {
-        // SAFETY: passed on.
-        unsafe { self.node(shapes, shapes.root, hooks, at) };
+        // A list of its own in place of the call stack: a chain of values may be as long as the heap is large.
+        let mut due = vec![(shapes.root, at)];
+        while let Some((id, at)) = due.pop() {
+            // SAFETY: the offsets come from the description of what lies at `at`, by the caller's promise.
+            unsafe { self.node(shapes, id, hooks, at, &mut due) };
+        }
     }
 
     /// # Safety
     ///
     /// As for [`Kept::take`], for the type of this node.
-    unsafe fn node(&mut self, shapes: &Shapes, id: usize, hooks: &[Option<Hook>], at: *mut u8) {
+    unsafe fn node(
+        &mut self,
+        shapes: &Shapes,
+        id: usize,
+        hooks: &[Option<Hook>],
+        at: *mut u8,
+        due: &mut Vec<(usize, *mut u8)>,
+    ) {
         if id == PLAIN {
             return;
         }
@@ -78,27 +90,27 @@ impl Kept {
                     write(at);
                     self.0.push(Secret { at, bytes, block });
                 }
-                Shape::Parts(parts) => self.parts(shapes, parts, hooks, at),
+                Shape::Parts(parts) => due.extend(parts.iter().map(|&(offset, part)| (part, at.add(offset)))),
                 Shape::Cases(tag, cases) => {
                     let mut found = [0; 16];
                     at.copy_to_nonoverlapping(found.as_mut_ptr(), *tag);
                     let is_it = |case: &&(i128, Vec<_>)| case.0.to_le_bytes()[..*tag] == found[..*tag];
                     if let Some((_, parts)) = cases.iter().find(is_it) {
-                        self.parts(shapes, parts, hooks, at);
+                        due.extend(parts.iter().map(|&(offset, part)| (part, at.add(offset))));
                     }
                 }
                 Shape::Array { len, stride, elem } => {
-                    (0..*len).for_each(|index| self.node(shapes, *elem, hooks, at.add(index * stride)));
+                    due.extend((0..*len).map(|index| (*elem, at.add(index * stride))));
                 }
                 Shape::Sequence { stride, elem, .. } => {
                     let [start, capacity, len] = at.cast::<[u64; 3]>().read().map(|word| word as usize);
                     let start = std::ptr::with_exposed_provenance_mut::<u8>(start);
-                    (0..len).for_each(|index| self.node(shapes, *elem, hooks, start.add(index * stride)));
+                    due.extend((0..len).map(|index| (*elem, start.add(index * stride))));
                     start.add(len * stride).write_bytes(0, capacity.saturating_sub(len) * stride);
                 }
                 Shape::Owned { value, .. } => {
                     let start = std::ptr::with_exposed_provenance_mut::<u8>(at.cast::<u64>().read() as usize);
-                    self.node(shapes, *value, hooks, start);
+                    due.push((*value, start));
                 }
                 Shape::Map { buckets, key, value } => {
                     let [control, mask] = at.cast::<[u64; 2]>().read().map(|word| word as usize);
@@ -106,8 +118,7 @@ impl Kept {
                     for bucket in (0..=mask).filter(|_| mask != 0) {
                         let pair = control.sub((bucket + 1) * buckets.stride);
                         if is_full(control.add(bucket).read()) {
-                            self.node(shapes, *key, hooks, pair);
-                            self.node(shapes, *value, hooks, pair.add(buckets.value_at));
+                            due.extend([(*key, pair), (*value, pair.add(buckets.value_at))]);
                         } else {
                             pair.write_bytes(0, buckets.stride);
                         }
@@ -115,25 +126,11 @@ impl Kept {
                 }
                 Shape::Niche { size, value } => {
                     if (0..*size).any(|offset| at.add(offset).read() != 0) {
-                        self.node(shapes, *value, hooks, at);
+                        due.push((*value, at));
                     }
                 }
             }
         }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Kept::take`], for the type that these are parts of.
-    unsafe fn parts(
-        &mut self,
-        shapes: &Shapes,
-        parts: &[(usize, usize)],
-        hooks: &[Option<Hook>],
-        at: *mut u8,
-    ) {
-        // SAFETY: passed on.
-        parts.iter().for_each(|&(offset, part)| unsafe { self.node(shapes, part, hooks, at.add(offset)) });
     }
 
     /// Puts every secret back where it was. Returns how many could not be, as there was no room for a text.

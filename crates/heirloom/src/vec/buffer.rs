@@ -121,6 +121,10 @@ impl<T> Buffer<T> {
             return Ok(());
         }
         let before = self.block();
+        if before.is_some_and(|(block, _)| !alloc::is_here(block)) {
+            // It outlived its heap: what it held is not there to be moved.
+            return Err(AllocError { size_bytes: layout.size() });
+        }
         let start = alloc::allocate(layout)?;
         if let Some((block, old)) = before {
             // SAFETY: both blocks hold the smaller of the sizes, and they are two.
