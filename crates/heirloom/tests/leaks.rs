@@ -88,8 +88,8 @@ fn session(id: u64) -> Session {
     Session {
         id,
         user: format!("user number {id}, with a name that is not short").as_str().into(),
-        level: if id % 2 == 0 { Level::Guest } else { Level::Member },
-        is_open: id % 3 == 0,
+        level: if id.is_multiple_of(2) { Level::Guest } else { Level::Member },
+        is_open: id.is_multiple_of(3),
         pages: (0..id as u32 % 40).collect(),
     }
 }
@@ -248,7 +248,7 @@ fn a_reference_that_leads_nowhere_is_a_doubt_and_nothing_is_given_back() {
         let mut all = ALL.get(&inside).lock();
         let (twice, other) = all.pairs.split_at_mut(1);
         // SAFETY: a copy of a string that is never dropped twice: the heap is closed before.
-        #[allow(unsafe_code, reason = "makes a heap that is broken")]
+        #[expect(unsafe_code, reason = "makes a heap that is broken")]
         unsafe {
             std::ptr::copy_nonoverlapping(&raw const twice[0].1, &raw mut other[0].1, 1);
         }

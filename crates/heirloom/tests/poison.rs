@@ -1,7 +1,7 @@
 //! A generation dies while it changes a root: the next one knows which, and does what its options say.
 //!
 //! The child is this test again, told by the environment; it ends by a kill of its own at the place that the test names.
-#![allow(unsafe_code, reason = "kills processes")]
+#![expect(unsafe_code, reason = "kills processes")]
 
 mod common;
 

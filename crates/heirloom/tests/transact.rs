@@ -2,7 +2,7 @@
 //!
 //! The child is this test again, told by the environment. Its heap is a file on tmpfs. After each kill the next generation finds every
 //! transaction whole or not there, and nothing that a transaction had made is lost.
-#![allow(unsafe_code, reason = "kills processes")]
+#![expect(unsafe_code, reason = "kills processes")]
 
 mod common;
 

@@ -83,7 +83,11 @@ impl Shapes {
 
     fn make(ty: &TypeView<'_>, secrets: bool) -> Self {
         let mut maker = Maker { nodes: vec![Shape::Plain], around: Vec::new(), unknown: None, secrets };
-        let root = maker.node(ty);
+        let mut root = maker.node(ty);
+        // A type that reaches itself leads to itself, which is no secret: were it walked for that, every freeze would visit all of it.
+        if secrets && !maker.nodes.iter().any(|node| matches!(node, Shape::Secret { .. })) {
+            root = PLAIN;
+        }
         Self { nodes: maker.nodes, root, unknown: maker.unknown }
     }
 }
