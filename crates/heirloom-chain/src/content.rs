@@ -67,7 +67,7 @@ pub(crate) fn check_session(
 /// Says what is wrong with an event.
 pub(crate) fn check_event(nr: u64, event: &Event) -> Result<(), std::string::String> {
     let is_right = match event {
-        Event::Login { at } => nr % 2 == 0 && *at == nr * 3,
+        Event::Login { at } => nr.is_multiple_of(2) && *at == nr * 3,
         Event::Logout { at, why: found } => nr % 2 == 1 && *at == nr * 3 && **found == *why(nr),
         #[cfg(any(feature = "v2", feature = "v3", feature = "v4", feature = "v5"))]
         Event::Renamed(_) => false,
@@ -88,7 +88,7 @@ fn hits(id: u64) -> u32 {
 }
 
 fn level(id: u64) -> Level {
-    if id % 3 == 0 { Level::Member } else { Level::Guest }
+    if id.is_multiple_of(3) { Level::Member } else { Level::Guest }
 }
 
 fn first(id: u64) -> std::string::String {
@@ -97,7 +97,7 @@ fn first(id: u64) -> std::string::String {
 
 /// Some are too long to lie in the string itself.
 fn last(id: u64) -> std::string::String {
-    format!("{}-{id}", if id % 2 == 0 { "of-a-family-with-a-rather-long-name" } else { "last" })
+    format!("{}-{id}", if id.is_multiple_of(2) { "of-a-family-with-a-rather-long-name" } else { "last" })
 }
 
 #[cfg(not(feature = "v5"))]

@@ -1,5 +1,10 @@
 //! Plans carried out on real values: what comes out is read as the other type, and dropped as such.
 #![expect(unsafe_code, reason = "reads a value as the type that it was converted to")]
+#![expect(
+    unreachable_pub,
+    dead_code,
+    reason = "each module stands for a program of its own, of which parts are used here"
+)]
 
 use std::mem::MaybeUninit;
 
@@ -154,12 +159,12 @@ fn make() -> one::All {
     let session = |id: u64| one::Session {
         id,
         hits: id as u32 * 3,
-        level: if id % 2 == 0 { one::Level::Guest } else { one::Level::Member },
+        level: if id.is_multiple_of(2) { one::Level::Guest } else { one::Level::Member },
         name: format!("{}{id}", "a name that is too long for the string itself ".repeat(id as usize % 2))
             .as_str()
             .into(),
         tags: (0..id % 4).map(|nr| format!("tag {nr}").as_str().into()).collect(),
-        parent: (id % 3 == 0).then(|| Box::new(id + 1)),
+        parent: (id.is_multiple_of(3)).then(|| Box::new(id + 1)),
     };
     one::All {
         sessions: Mutex::new((0..200).map(|id| (id, session(id))).collect()),
@@ -182,9 +187,12 @@ fn every_field_arrives_where_it_belongs() {
     let mut all: two::All = forward(&old, &new, &from).unwrap();
     for (id, session) in all.sessions.get_mut().iter_mut() {
         assert_eq!((session.id, session.visits), (*id, id * 3));
-        assert_eq!(session.level, if id % 2 == 0 { two::Level::Visitor } else { two::Level::Member });
+        assert_eq!(
+            session.level,
+            if id.is_multiple_of(2) { two::Level::Visitor } else { two::Level::Member }
+        );
         assert!(session.name.ends_with(&id.to_string()));
-        assert_eq!(session.parent.as_deref().copied(), (id % 3 == 0).then_some(id + 1));
+        assert_eq!(session.parent.as_deref().copied(), (id.is_multiple_of(3)).then_some(id + 1));
         assert_eq!((session.seen, session.notes.len()), (Maybe::Some(7), 0));
         session.notes.push(1);
         session.name.push_str(" and more");

@@ -64,7 +64,7 @@ fn change(seed: u64, thread: u64, nr: u64) -> Change {
     random.next();
     let key = random.next() % (KEYS / THREADS) * THREADS + thread;
     // Phases of growing and shrinking, so that tables grow and are cleaned up.
-    let removes = if nr / 2000 % 2 == 0 { 20 } else { 75 };
+    let removes = if (nr / 2000).is_multiple_of(2) { 20 } else { 75 };
     let to = if random.next() % 100 < removes { None } else { Some(seed << 32 | (nr + 1)) };
     Change { key, to }
 }

@@ -102,6 +102,10 @@ impl Run<'_> {
             None => command.env_remove(points::VARIABLE),
         };
         command.process_group(self.group_to_join());
+        #[expect(
+            clippy::zombie_processes,
+            reason = "whoever is left of the group is waited for or killed in the end"
+        )]
         let child = command.spawn().expect("the program starts");
         if self.group == 0 || self.group_has_ended() {
             self.group = child.id() as i32;
@@ -153,10 +157,10 @@ impl Run<'_> {
     fn end(&self) -> Result<(), String> {
         let _ = fs::write(self.dir.join("stop"), "");
         let ended = self.wait_for_end();
-        if ended.is_err() {
-            if let Some(group) = rustix::process::Pid::from_raw(self.group) {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
+        if ended.is_err()
+            && let Some(group) = rustix::process::Pid::from_raw(self.group)
+        {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         if self.case.store == Store::Keeper && keeper_lives(&self.dir) {
             return Err("the keeper is still there".to_owned());
