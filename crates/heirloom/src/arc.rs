@@ -1,4 +1,4 @@
-//! Shared ownership among threads; see [`shared`](crate::shared) for the layout and for what a kill leaves.
+//! Shared ownership among threads; see [`shared`] for the layout and for what a kill leaves.
 
 pub use crate::shared::FORMAT_VERSION;
 use crate::shared::{self, Atomic, Shared};

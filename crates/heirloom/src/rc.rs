@@ -1,4 +1,4 @@
-//! Shared ownership within one thread; see [`shared`](crate::shared) for the layout and for what a kill leaves.
+//! Shared ownership within one thread; see [`shared`] for the layout and for what a kill leaves.
 //!
 //! An `Rc` does not leave its thread, and so cannot lie in a root, which any thread may look at: there use [`Arc`](crate::arc::Arc).
 //! It is for graphs that one thread builds in the heap and takes apart again.

@@ -5,7 +5,7 @@
 //! fdstore  a Debian with systemd (its packages, unpacked) + the unit of linux/systemd -> QEMU -> restarts, kills, restarts
 //! ```
 //!
-//! What is downloaded or built is kept in the cache of [`linux`](crate::linux), and said. A run ends in time, whatever the machine does.
+//! What is downloaded or built is kept in the cache of [`linux`], and said. A run ends in time, whatever the machine does.
 
 mod fdstore;
 mod luo;

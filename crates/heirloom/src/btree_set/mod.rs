@@ -4,7 +4,7 @@
 //! BTreeSet<T>, 16 bytes   =   BTreeMap<T, ()>       a node has keys only: 62 of `u64` in 512 bytes
 //! ```
 //!
-//! Layout and invariants are those of [`BTreeMap`](crate::BTreeMap). The version here counts what a set makes of it.
+//! Layout and invariants are those of [`BTreeMap`]. The version here counts what a set makes of it.
 
 #![expect(unsafe_code, reason = "Heritable is an unsafe trait")]
 

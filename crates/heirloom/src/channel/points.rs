@@ -1,6 +1,6 @@
 //! Named moments of a hand-over at which a test kills a process.
 //!
-//! In a build without tests and without the feature `points` this is nothing. Otherwise the variable [`VARIABLE`] names the point
+//! In a build without tests and without the feature `points` this is nothing. Otherwise the variable `VARIABLE` names the point
 //! at which this process kills itself, or stops for whoever watches it: `kill PredecessorFrozen`, `stop SuccessorClaimed`; with
 //! `both` its whole process group dies, and with it the other side. At a
 //! stop the process says so in the file that the variable's third word names, and waits.

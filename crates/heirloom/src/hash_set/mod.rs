@@ -4,7 +4,7 @@
 //! HashSet<T>, 56 bytes   =   HashMap<T, ()>       a bucket is the value alone
 //! ```
 //!
-//! Layout, hash and inheriting are those of [`HashMap`](crate::HashMap). The version here counts what a set makes of it.
+//! Layout, hash and inheriting are those of [`HashMap`]. The version here counts what a set makes of it.
 
 #![expect(unsafe_code, reason = "Heritable is an unsafe trait")]
 

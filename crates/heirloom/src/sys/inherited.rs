@@ -8,7 +8,7 @@ use rustix::io::{Errno, FdFlags};
 
 use super::is_message_socket;
 
-/// Whether a descriptor of this number is open and one end of a [`message_pair`]; whose it is does not matter.
+/// Whether a descriptor of this number is open and one end of a `message_pair`; whose it is does not matter.
 pub(crate) fn is_open_message_socket(number: RawFd) -> bool {
     // SAFETY: asking for flags is harmless whatever the number means, and an open descriptor may be borrowed to be
     // asked for its type. Were it closed in between, the question would fail.
