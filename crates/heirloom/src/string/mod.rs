@@ -1,6 +1,6 @@
 //! `String`: text in the heap.
 //!
-//! A [`ByteString`](crate::ByteString), laid out as such, whose bytes are UTF-8. So up to [`INLINE_BYTES`] bytes lie in the string itself.
+//! A [`ByteString`], laid out as such, whose bytes are UTF-8. So up to [`INLINE_BYTES`] bytes lie in the string itself.
 //!
 //! In version 1 it was a [`Vec<u8>`](crate::Vec), whatever its length; a heap with such strings is refused.
 
