@@ -218,7 +218,8 @@ impl Seat {
             search: half(),
             refilled: half(),
             search_stamp: word(),
-            reserved: [word(), word()],
+            idle_units: word(),
+            reserved: word(),
             slots: array::from_fn(|_| word()),
         };
         Self { slot, caches: [cache] }
