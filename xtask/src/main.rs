@@ -10,6 +10,7 @@ mod checkers;
 mod kernel;
 mod linux;
 mod module;
+mod qemu;
 mod step;
 mod tidy;
 mod vm;
