@@ -168,7 +168,11 @@ impl Heap {
             self.hall.pool().settle_all();
             passage.snapshot = Some(Snapshot::take(self.hall.pool()));
         }
-        for (name, wanted) in std::mem::take(&mut passage.back) {
+        let back = std::mem::take(&mut passage.back);
+        if back.is_empty() {
+            return self.take_secrets(&entries, &mut passage.secrets);
+        }
+        for (name, wanted) in back {
             let found = entries.iter().find(|entry| entry.is_current && entry.name == name);
             let (Some(entry), Some(root)) = (found, declared().find(|root| root.name == name)) else {
                 continue;
@@ -180,16 +184,17 @@ impl Heap {
             };
             self.hall.while_closed(|| change(root, entry, &plan, &wanted, None))?;
         }
-        self.take_secrets(&mut passage.secrets)
+        // Some roots are of another type by now.
+        self.take_secrets(&roots::entries(&self.backing, self.layout.roots)?, &mut passage.secrets)
     }
 
     /// Takes secrets out of a heap that closes for good. The door is closed.
     pub(super) fn withhold_secrets(&self) -> Result<(), RootError> {
-        self.take_secrets(&mut Kept::default())
+        self.take_secrets(&roots::entries(&self.backing, self.layout.roots)?, &mut Kept::default())
     }
 
-    fn take_secrets(&self, kept: &mut Kept) -> Result<(), RootError> {
-        for entry in roots::entries(&self.backing, self.layout.roots)?.iter() {
+    fn take_secrets(&self, entries: &[Entry], kept: &mut Kept) -> Result<(), RootError> {
+        for entry in entries {
             let Some(root) = declared().find(|root| root.name == entry.name && root.ty == entry.ty) else {
                 continue;
             };
