@@ -52,7 +52,7 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
-        let pipeline = if number % 2 == 0 { 1 } else { PIPELINE };
+        let pipeline = if number.is_multiple_of(2) { 1 } else { PIPELINE };
         Ok(Self { number, stream: BufReader::new(stream), pipeline })
     }
 
