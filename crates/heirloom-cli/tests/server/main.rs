@@ -4,6 +4,8 @@
 mod clients;
 mod differential;
 mod hostile;
+mod kept;
 mod life;
+mod manager;
 mod support;
 mod upgrade;
