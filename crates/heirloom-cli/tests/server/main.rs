@@ -5,6 +5,7 @@ mod clients;
 mod differential;
 mod hostile;
 mod kept;
+mod kills;
 mod life;
 mod manager;
 mod support;

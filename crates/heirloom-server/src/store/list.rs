@@ -116,7 +116,7 @@ impl List {
         if needed > u32::MAX as usize {
             return Err(AllocError::TOO_LARGE);
         }
-        self.resize(needed.max(2 * nr_slots).max(MIN_SLOTS))
+        self.resize(needed.max(2 * nr_slots).clamp(MIN_SLOTS, u32::MAX as usize))
     }
 
     /// Moves all elements to a ring of another size, which is whole before the list names it by one store.
