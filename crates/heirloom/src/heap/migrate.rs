@@ -69,6 +69,16 @@ impl Heap {
             let Some(root) = declared().find(|root| root.name == entry.name) else { continue };
             match evolve::find_way(&entry.ty, root.ty, Some(root.rules)) {
                 Ok(Way::Taken) => {}
+                Ok(Way::Planned(plan)) if entry.is_poisoned && !plan.is_same_layout => {
+                    // It may be half changed: it is looked at only if somebody has asked for that.
+                    match self.policy(root.name) {
+                        None => return Err(RootError::Poisoned { name: root.name.to_owned() }.into()),
+                        Some(policy) if policy.looks => {
+                            changes.push(Change { root, entry, plan, wanted: root.ty });
+                        }
+                        Some(_) => {}
+                    }
+                }
                 // What several roots may share is made once, and so all of them change now.
                 Ok(Way::Planned(plan)) if self.options.migrate == Migrate::AtOpen || plan.makes_shared() => {
                     changes.push(Change { root, entry, plan, wanted: root.ty });
@@ -96,7 +106,8 @@ impl Heap {
             roots::retire(entry.index)?;
             // An object that was only described anew has several entries.
             let shared = left.iter().chain(&old).any(|other| other.offset == entry.offset);
-            if !shared {
+            // What may be half changed is not followed: it is left over.
+            if !shared && !entry.is_poisoned {
                 // SAFETY: no entry names it any more, and nothing new refers to it: it was only read.
                 self.hall.while_closed(|| unsafe { give_back(self.address(entry.offset), &entry) });
             }

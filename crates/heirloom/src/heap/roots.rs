@@ -69,6 +69,15 @@ pub enum RootError {
         /// The first difference.
         difference: String,
     },
+    /// The object may be half changed, so it was not made one of this program's type: nobody has asked for that.
+    #[error(
+        "root `{name}` was being changed when its owner died, and is of an older type; say what becomes of it: \
+         `Options::on_poison`"
+    )]
+    Poisoned {
+        /// Which root.
+        name: String,
+    },
     /// The object could not be made one of this program's type.
     #[error("root `{name}` cannot be migrated: {error}")]
     Convert {
@@ -122,6 +131,8 @@ pub(crate) struct Entry {
     pub(crate) generation: u32,
     /// The number of the batch with which it came.
     pub(crate) batch: u32,
+    /// What it reaches may be half changed.
+    pub(crate) is_poisoned: bool,
     /// No other entry of its name counts.
     pub(crate) is_current: bool,
 }
@@ -141,6 +152,7 @@ pub(crate) fn entries_of(roots: &Roots<'_>) -> Vec<Entry> {
         offset: root.object_offset,
         serial: root.serial,
         generation: root.generation,
+        is_poisoned: root.state == roots::RootState::Poisoned,
         batch: root.batch.id,
         is_current: !roots.is_superseded(&root),
     };
@@ -394,6 +406,23 @@ impl<T: Heritable + Default + Sync> Root<T> {
         Ok(self.keep(table, made.into_place().as_ptr().expose_provenance()))
     }
 
+    /// Puts `object` in the place of the root's object, which is forgotten. That may be of another type; it is not looked at.
+    pub(super) fn replace(&'static self, object: T) -> Result<(), RootError> {
+        let made =
+            Made::new(object).map_err(|error| RootError::NoRoom { name: self.name().to_owned(), error })?;
+        let mut table = table();
+        let table = table.as_mut().ok_or(RootError::Closed)?;
+        let copy = copy_of(&table.backing, table.region)?;
+        let Some(old) = Roots::read(&copy)?.find(self.name()).map(|root| root.index) else { return Ok(()) };
+        let offset = made.place.addr().get() - table.backing.base().addr().get();
+        let (ty, generation) = (self.type_bytes(), generation::current());
+        let new = NewRoot { name: self.name(), object_offset: offset as u64, ty, generation };
+        supersede(std::slice::from_ref(&new))?;
+        self.keep(table, made.into_place().as_ptr().expose_provenance());
+        // SAFETY: the table's lock is held, and this is the only reference to the record.
+        Ok(roots::retire(unsafe { record(&table.backing, table.region) }, old)?)
+    }
+
     /// The root's address, if there is an object.
     fn find(&'static self, table: &mut Option<Table>) -> Result<Option<usize>, RootError> {
         let table = table.as_mut().ok_or(RootError::Closed)?;
@@ -411,7 +440,8 @@ impl<T: Heritable + Default + Sync> Root<T> {
             root = Roots::read(&changed)?.find(self.name()).ok_or(RootError::Closed)?;
             // SAFETY: the table's lock is held, and this is the only reference to the record.
             roots::retire(unsafe { record(&table.backing, table.region) }, old.index)?;
-            if root.object_offset != old.offset {
+            // What may be half changed is not followed: it is left over.
+            if root.object_offset != old.offset && !old.is_poisoned {
                 let at = std::ptr::with_exposed_provenance_mut(base + old.offset as usize);
                 // SAFETY: no entry names it any more, and nothing new refers to it: it was only read.
                 unsafe { change::give_back(at, &old) };
