@@ -188,7 +188,8 @@ impl Walk<'_> {
             }
             Shape::Map { buckets, key, value } => {
                 let [control, mask, len] = self.memory.words(at)?;
-                self.nr = self.nr.saturating_add(len);
+                // Its top bit says that a kill cut the last change off.
+                self.nr = self.nr.saturating_add(len & !crate::hash_map::table::CUT);
                 let nr = mask.checked_add(1)?;
                 if mask != 0 && len != 0 && (*key != PLAIN || *value != PLAIN) {
                     let (buckets, key, value) = (*buckets, *key, *value);
