@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -13,6 +14,8 @@ use common::{Scratch, turn};
 use heirloom::foreign::{Image, Target};
 use heirloom::sync::{Mutex, RwLock};
 use heirloom::{Heap, Heritable, OnPoison, Options, Origin, Remedy, Vec};
+use heirloom_abi::heap::{Header, Host};
+use heirloom_abi::roots::{self, NewRoot, Roots};
 
 const CHILD: &str = "HEIRLOOM_TEST_POISON_CHILD";
 const DEED: &str = "HEIRLOOM_TEST_POISON_DEED";
@@ -133,6 +136,48 @@ fn the_root_that_was_being_changed_is_poisoned_and_no_other() {
         let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
         assert_eq!(poisoned(&heap), []);
     }
+}
+
+/// ```text
+/// |list|table|pair|other|    list migrates    |retired|table|pair|other|list'|    4 roots, and the one is entry 4
+/// ```
+#[test]
+fn a_root_that_has_migrated_is_poisoned_as_before() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let path = Scratch::new("poison-migrated");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    {
+        let inside = heap.enter();
+        LIST.get(&inside);
+        (TABLE.get(&inside), PAIR.get(&inside), OTHER.get(&inside));
+    }
+    drop(heap);
+    // As a migration that leaves the object where it is does.
+    let file = std::fs::File::options().read(true).write(true).open(&path.0).unwrap();
+    let mut page = vec![0; 4096];
+    file.read_exact_at(&mut page, 0).unwrap();
+    let host = Host::current(4096);
+    let region = Header::read(&page, file.metadata().unwrap().len(), &host).unwrap().identity.roots;
+    let mut record = vec![0; region.bytes as usize];
+    file.read_exact_at(&mut record, region.offset).unwrap();
+    let old = {
+        let old = Roots::read(&record).unwrap().find("list").unwrap();
+        (old.index, old.object_offset, old.ty.to_vec())
+    };
+    let next = NewRoot { name: "list", object_offset: old.1, ty: &old.2, generation: 1 };
+    let new = roots::supersede(&mut record, &next).unwrap();
+    roots::retire(&mut record, old.0).unwrap();
+    assert_eq!((old.0, new, Roots::read(&record).unwrap().len()), (0, 4, 4));
+    file.write_all_at(&record, region.offset).unwrap();
+    for deed in ["lock", "change"] {
+        run_child(&path.0, deed);
+    }
+    let replace = options(&path.0).on_poison(&LIST, OnPoison::replace());
+    let heap = Heap::inherit_or_create("poison", replace).unwrap();
+    assert_eq!(poisoned(&heap), [("pair", Remedy::None), ("list", Remedy::Replaced)]);
 }
 
 #[test]
