@@ -262,3 +262,59 @@ fn a_reference_that_leads_nowhere_is_a_doubt_and_nothing_is_given_back() {
     assert_eq!((reclaimed.objects, &reclaimed.doubts), (0, &found.doubts));
     assert_eq!(heap.stats().reclaimed_objects, 0);
 }
+
+/// ```text
+/// weak: [ 0 --> |1 owner| text --> block |     the one owner was on the stack of a thread that died
+///         1 --> |0      |                      nobody has it any more
+/// ```
+#[test]
+fn what_a_weak_pointer_can_upgrade_to_is_kept_with_all_it_owns() {
+    let _turn = turn();
+    let path = Scratch::new("weak");
+    let heap = Heap::inherit_or_create("leaks", options(&path)).unwrap();
+    {
+        let inside = heap.enter();
+        let (kept, gone) = (Arc::new(String::from(TEXT_OF)), Arc::new(String::from(TEXT_OF)));
+        ALL.get(&inside).lock().weak.extend([Arc::downgrade(&kept), Arc::downgrade(&gone)]);
+        mem::forget(kept);
+    }
+    drop(heap);
+    let found = leaks(&path);
+    assert_eq!((found.objects, found.doubts.as_slice()), (0, &[][..]), "{found:#?}");
+    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    assert_eq!(heap.stats().reclaimed_objects, 0);
+    {
+        let inside = heap.enter();
+        let _others: std::vec::Vec<String> =
+            (0..1000).map(|_| String::from("x".repeat(64).as_str())).collect();
+        let weak = &ALL.get(&inside).lock().weak;
+        assert_eq!(weak[0].upgrade().unwrap().as_str(), TEXT_OF);
+        assert!(weak[1].upgrade().is_none());
+    }
+}
+
+#[test]
+fn an_owner_that_was_not_counted_is_a_doubt() {
+    let _turn = turn();
+    for owners in [1, 2] {
+        let path = Scratch::new("owners");
+        let heap = Heap::inherit_or_create("leaks", options(&path)).unwrap();
+        {
+            let inside = heap.enter();
+            mem::forget(Box::new(7u64));
+            let shared = &mut ALL.get(&inside).lock().shared;
+            let owner = Arc::new(String::from(TEXT_OF));
+            for _ in 1..owners {
+                shared.push(owner.clone());
+            }
+            // SAFETY: a pointer that is never dropped: the heap is closed before.
+            #[expect(unsafe_code, reason = "makes a heap that is broken")]
+            shared.push(unsafe { std::ptr::read(&raw const owner) });
+            shared.push(owner);
+        }
+        drop(heap);
+        let found = leaks(&path);
+        assert!(found.objects == 1 && found.doubts.len() == 1, "{found:#?}");
+        assert!(found.doubts[0].contains("an owner too many"), "{found:#?}");
+    }
+}
