@@ -496,7 +496,8 @@ fn open(
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
-    generation::set(state.generation);
+    let start = backing.base().addr().get();
+    generation::set(state.generation, start..start + layout.reserved as usize);
     note::format_note();
     roots::open(hall.instance(), backing.clone(), layout.roots, options.migrate_progress.clone());
     Ok(Heap {

@@ -82,7 +82,7 @@ impl Once {
     /// True where a runner panicked or was stopped with its process, and nothing has been run to its end since.
     pub fn is_poisoned(&self) -> bool {
         let word = self.word.load(Relaxed);
-        word & STATE != DONE && (word & POISONED != 0 || is_abandoned(word))
+        word & STATE != DONE && (word & POISONED != 0 || self.is_abandoned(word))
     }
 
     #[cold]
@@ -102,7 +102,7 @@ impl Once {
         loop {
             match word & STATE {
                 DONE => return,
-                RUNNING if !is_abandoned(word) => {
+                RUNNING if !self.is_abandoned(word) => {
                     futex::wait(&self.word, word);
                     word = self.word.load(Acquire);
                 }
@@ -119,14 +119,15 @@ impl Once {
         f();
         runner.end = DONE;
     }
-}
 
-/// Returns whether an earlier generation left the word as its own; as for a mutex, what ran before there was a heap is of this process.
-fn is_abandoned(word: u32) -> bool {
-    let holder = word >> GENERATION_SHIFT;
-    word & STATE == RUNNING
-        && holder != 0
-        && holder != generation::current() << GENERATION_SHIFT >> GENERATION_SHIFT
+    /// Returns whether an earlier generation left the word as its own; as for a mutex, what lies outside the heap is of this process.
+    fn is_abandoned(&self, word: u32) -> bool {
+        let holder = word >> GENERATION_SHIFT;
+        word & STATE == RUNNING
+            && holder != 0
+            && holder != generation::current() << GENERATION_SHIFT >> GENERATION_SHIFT
+            && generation::is_in_heap(&self.word)
+    }
 }
 
 impl Default for Once {
