@@ -98,6 +98,15 @@ fn options(path: &Scratch) -> Options {
     Options::new().file(&path.0).size_limit(256 << 20)
 }
 
+/// For a heap that this process has had open before.
+fn reclaiming(path: &Scratch) -> Options {
+    // SAFETY: the tests forget what they hold before they close a heap.
+    #[expect(unsafe_code, reason = "opens a heap more than once in one process")]
+    unsafe {
+        options(path).reclaim_leaks(true).holds_nothing()
+    }
+}
+
 fn fill(heap: &Heap) {
     let inside = heap.enter();
     let mut all = ALL.get(&inside).lock();
@@ -215,7 +224,7 @@ fn what_is_forgotten_is_reported_with_its_type() {
     assert!(heap.reclaimed().is_none());
     let live = heap.scan().unwrap().live_objects;
     drop(heap);
-    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
     let reclaimed = heap.reclaimed().unwrap();
     assert_eq!((reclaimed.objects, reclaimed.bytes, reclaimed.doubts.len()), (found.objects, found.bytes, 0));
     assert_eq!((heap.stats().reclaimed_objects, heap.stats().reclaimed_bytes), (found.objects, found.bytes));
@@ -257,7 +266,7 @@ fn a_reference_that_leads_nowhere_is_a_doubt_and_nothing_is_given_back() {
     let found = leaks(&path);
     assert!(!found.is_certain() && found.objects >= 4, "{found:?}");
     assert!(found.doubts[0].contains("owns what another owns"), "{found:?}");
-    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
     let reclaimed = heap.reclaimed().unwrap();
     assert_eq!((reclaimed.objects, &reclaimed.doubts), (0, &found.doubts));
     assert_eq!(heap.stats().reclaimed_objects, 0);
@@ -281,7 +290,7 @@ fn what_a_weak_pointer_can_upgrade_to_is_kept_with_all_it_owns() {
     drop(heap);
     let found = leaks(&path);
     assert_eq!((found.objects, found.doubts.as_slice()), (0, &[][..]), "{found:#?}");
-    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
     assert_eq!(heap.stats().reclaimed_objects, 0);
     {
         let inside = heap.enter();
@@ -317,4 +326,29 @@ fn an_owner_that_was_not_counted_is_a_doubt() {
         assert!(found.objects == 1 && found.doubts.len() == 1, "{found:#?}");
         assert!(found.doubts[0].contains("an owner too many"), "{found:#?}");
     }
+}
+
+#[test]
+fn a_process_that_had_the_heap_open_before_gives_nothing_back() {
+    let _turn = turn();
+    let path = Scratch::new("reopened");
+    let heap = Heap::inherit_or_create("leaks", options(&path)).unwrap();
+    let kept = {
+        let inside = heap.enter();
+        TEXT.get(&inside);
+        Box::new(7u64)
+    };
+    drop(heap);
+    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    let reclaimed = heap.reclaimed().unwrap();
+    assert_eq!((reclaimed.objects, reclaimed.doubts.len()), (0, 1), "{reclaimed:?}");
+    {
+        let _inside = heap.enter();
+        let others: std::vec::Vec<Box<u64>> = (0..100).map(Box::new).collect();
+        assert!(others.iter().all(|other| !std::ptr::eq(&raw const **other, &raw const *kept)) && *kept == 7);
+        mem::forget(kept);
+    }
+    drop(heap);
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
+    assert_eq!(heap.stats().reclaimed_objects, 1, "{:?}", heap.reclaimed());
 }

@@ -1,7 +1,7 @@
 //! A generation dies while it changes a root: the next one knows which, and does what its options say.
 //!
 //! The child is this test again, told by the environment; it ends by a kill of its own at the place that the test names.
-#![expect(unsafe_code, reason = "kills processes")]
+#![expect(unsafe_code, reason = "kills processes, and opens a heap more than once in one")]
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 use common::{Scratch, turn};
 use heirloom::foreign::{Image, Target};
 use heirloom::sync::{Mutex, RwLock};
-use heirloom::{Heap, Heritable, OnPoison, Options, Origin, Remedy, Vec};
+use heirloom::{Box, Heap, Heritable, OnPoison, Options, Origin, Remedy, Vec};
 use heirloom_abi::heap::{Header, Host};
 use heirloom_abi::roots::{self, NewRoot, Roots};
 
@@ -30,10 +30,31 @@ heirloom::root! {
     static TABLE: RwLock<Vec<u64>> = "table";
     static PAIR: Pair = "pair";
     static OTHER: Mutex<u64> = "other";
+    static HOARD: Mutex<Hoard> = "hoard";
+}
+
+/// What a program keeps of its heap outside of it.
+static KEPT: std::sync::Mutex<std::vec::Vec<Box<u64>>> = std::sync::Mutex::new(std::vec::Vec::new());
+
+/// Makes more than it has.
+#[derive(Heritable)]
+#[repr(C)]
+struct Hoard(Vec<Box<u64>>);
+
+impl Default for Hoard {
+    fn default() -> Self {
+        KEPT.lock().unwrap().push(Box::new(1));
+        Self((0..10).map(Box::new).collect())
+    }
 }
 
 fn options(path: &Path) -> Options {
     Options::new().file(path).size_limit(64 << 20)
+}
+
+fn reclaiming(path: &Path) -> Options {
+    // SAFETY: the tests hold nothing of a heap while it is closed.
+    unsafe { options(path).reclaim_leaks(true).holds_nothing() }
 }
 
 fn die() -> ! {
@@ -53,6 +74,11 @@ fn child() {
         "lock" => {
             let mut list = list.lock();
             list.push(1);
+            die();
+        }
+        "hoard" => {
+            let _hoard = HOARD.get(&inside).lock();
+            let _list = list.lock();
             die();
         }
         "read" => {
@@ -195,8 +221,7 @@ fn the_options_say_what_becomes_of_it() {
     };
     fill(options(&path.0));
     let decided = || {
-        options(&path.0)
-            .reclaim_leaks(true)
+        reclaiming(&path.0)
             .on_poison(&LIST, OnPoison::replace())
             .on_poison(&TABLE, OnPoison::repair(|table: &mut RwLock<Vec<u64>>| table.get_mut().truncate(10)))
             .on_poison(&PAIR, OnPoison::keep())
@@ -264,4 +289,38 @@ fn a_panic_poisons_what_it_was_changing() {
     });
     let inside = heap.enter();
     assert!(blown && PAIR.is_poisoned(&inside) && !LIST.is_poisoned(&inside));
+}
+
+/// ```text
+/// list    repaired: what it had is taken out               KEPT: nothing of it is given back
+/// hoard   replaced: its default keeps an object beside it  KEPT: not given back; what the old one had is: ten boxes and a block
+/// ```
+#[test]
+fn what_a_default_and_a_repair_keep_is_not_given_back() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let path = Scratch::new("poison-kept");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    LIST.get(&heap.enter()).lock().extend(0..100);
+    drop(heap);
+    run_child(&path.0, "hoard");
+    static SAVED: std::sync::Mutex<std::vec::Vec<Vec<u64>>> = std::sync::Mutex::new(std::vec::Vec::new());
+    let take = |list: &mut Mutex<Vec<u64>>| SAVED.lock().unwrap().push(std::mem::take(list.get_mut()));
+    let decided =
+        reclaiming(&path.0).on_poison(&LIST, OnPoison::repair(take)).on_poison(&HOARD, OnPoison::replace());
+    let heap = Heap::inherit_or_create("poison", decided).unwrap();
+    assert_eq!(poisoned(&heap), [("list", Remedy::Repaired), ("hoard", Remedy::Replaced)]);
+    // The child's own was on its stack: it makes twelve.
+    assert_eq!(heap.stats().reclaimed_objects, 12, "{:?}", heap.reclaimed());
+    let inside = heap.enter();
+    let others: std::vec::Vec<Box<u64>> = (0..1000).map(|_| Box::new(u64::MAX)).collect();
+    let saved = SAVED.lock().unwrap().pop().unwrap();
+    let kept = KEPT.lock().unwrap().pop().unwrap();
+    assert!(saved.iter().copied().eq(0..100) && *kept == 1);
+    assert!(HOARD.get(&inside).lock().0.iter().map(|one| **one).eq(0..10));
+    drop((others, saved, kept));
+    drop(inside);
+    assert_eq!(heap.check(), Ok(()));
 }

@@ -28,7 +28,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, recovery, roots, spares, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, reclaim, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
 use crate::channel::{
     self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
@@ -61,10 +61,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
                 return Ok(inherit(incoming, options)?.kept_by(name, &sources));
             }
             Ok(Some(Found::Left { heap, luggage })) => {
-                take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
-                    heap.was_left = true;
-                    heap
-                })
+                take_over(heap, source.channel(), luggage, options.clone())
             }
             Err(error @ SourceError::Incoming(_)) => return Err(error.into()),
             Err(error) => Err(error.into()),
@@ -302,6 +299,11 @@ fn take_over(
     let mine = this_program()?;
     let mut heap = take_over_mapped(backing, options, &mine, Came { channel, helper: 0 })?;
     heap.luggage = Mutex::new(luggage.into_iter().collect());
+    // What a predecessor that died had superseded: nobody can want it back.
+    heap.settle_migrations()?;
+    if heap.options.reclaim_leaks {
+        heap.unreached = Some(heap.look_for_leaks());
+    }
     heap.migrate_at_open()?;
     Ok(heap)
 }
@@ -490,6 +492,7 @@ fn open(
     state: State,
     restore_us: u64,
 ) -> Result<Heap, HeapError> {
+    let id = backing.read_header()?.identity.id;
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
     aftermath::reset_slots(&pool, &backing, &layout);
@@ -498,6 +501,7 @@ fn open(
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
     let start = backing.base().addr().get();
     generation::set(state.generation, start..start + layout.reserved as usize);
+    let was_open_here = reclaim::note_open(id);
     note::format_note();
     roots::open(hall.instance(), backing.clone(), layout.roots, options.migrate_progress.clone());
     Ok(Heap {
@@ -513,7 +517,8 @@ fn open(
         migration_us: AtomicU64::new(0),
         set_aside: None,
         recovery: None,
-        was_left: false,
+        was_open_here,
+        unreached: None,
         poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),

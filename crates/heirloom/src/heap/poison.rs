@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What is replaced is not dropped: it may be half changed, and a destructor would follow whatever it finds. Its memory is
-//! what [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back, which comes behind this.
+//! what [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back, between what is replaced and what is repaired (`reclaim`).
 #![expect(unsafe_code, reason = "replaces and repairs objects that nobody refers to yet")]
 
 use std::fmt;
@@ -81,6 +81,9 @@ pub struct Poisoned {
 #[derive(Clone)]
 pub(crate) struct Policy {
     root: &'static str,
+    /// The form of its type.
+    ty: &'static [u8],
+    replaces: bool,
     apply: Arc<dyn Fn(&Inside<'_>) -> Remedy + Send + Sync>,
 }
 
@@ -96,6 +99,7 @@ impl fmt::Debug for Policy {
 
 impl Policy {
     pub(crate) fn new<T: Heritable + Default + Sync>(root: &'static Root<T>, on_poison: OnPoison<T>) -> Self {
+        let replaces = matches!(on_poison.0, Way::Replace(_));
         let apply = move |inside: &Inside<'_>| {
             if root.try_get(inside).is_err() {
                 return Remedy::Failed;
@@ -117,7 +121,7 @@ impl Policy {
                 Way::Keep => Remedy::Kept,
             }
         };
-        Self { root: root.name(), apply: Arc::new(apply) }
+        Self { root: root.name(), ty: root.type_bytes(), replaces, apply: Arc::new(apply) }
     }
 }
 
@@ -127,12 +131,29 @@ impl Heap {
         &self.poisoned
     }
 
-    /// Applies what the options say to each poisoned root. The door has not been opened yet.
-    pub(super) fn remedy_poison(&self) -> Vec<Poisoned> {
-        let names = roots::poisoned();
+    /// The roots whose objects are going to be replaced as they lie, for being poisoned. One of another type is none: it migrates
+    /// first, which reads it and gives it back.
+    pub(super) fn find_to_be_replaced(&self) -> Vec<String> {
+        let Ok(entries) = roots::entries(&self.backing, self.layout.roots) else { return Vec::new() };
+        let is_replaced = |name: &String| {
+            let policy = self.policy(name).filter(|policy| policy.replaces);
+            let entry = entries.iter().find(|entry| entry.is_current && entry.name == *name);
+            policy.zip(entry).is_some_and(|(policy, entry)| policy.ty == entry.ty)
+        };
+        roots::poisoned().into_iter().filter(is_replaced).collect()
+    }
+
+    fn policy(&self, name: &str) -> Option<&Policy> {
+        self.options.on_poison.iter().find(|policy| policy.root == name)
+    }
+
+    /// Applies what the options say to each poisoned root, all that are to be replaced (`replaces`) or all others. The door has not
+    /// been opened yet.
+    pub(super) fn remedy_poison(&self, replaces: bool) -> Vec<Poisoned> {
+        let is_due = |name: &String| self.policy(name).is_some_and(|policy| policy.replaces) == replaces;
+        let names: Vec<String> = roots::poisoned().into_iter().filter(is_due).collect();
         let remedy = |inside: &Inside<'_>, name: &str| {
-            let policy = self.options.on_poison.iter().find(|policy| policy.root == name);
-            let remedy = policy.map_or(Remedy::None, |policy| (policy.apply)(inside));
+            let remedy = self.policy(name).map_or(Remedy::None, |policy| (policy.apply)(inside));
             // Killed before this, the next opening does it again.
             if !matches!(remedy, Remedy::None | Remedy::Failed) {
                 let _damaged_is_seen_elsewhere = roots::set_poisoned(name, false);
