@@ -27,6 +27,7 @@ pub mod note;
 pub mod places;
 pub mod rc;
 pub mod root;
+pub mod service_manager;
 pub mod shared;
 pub mod string;
 pub mod sync;
@@ -36,6 +37,7 @@ mod testing;
 pub mod transact;
 pub mod vec;
 pub mod vec_deque;
+mod whole;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;

@@ -20,13 +20,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on a free port.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut first = Command::new(env!("CARGO_BIN_EXE_heirloom"))
-            .args(["serve", "--port", "0", "--threads", "2"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heirloom"));
+        command.args(["serve", "--port", "0", "--threads", "2"]).args(arguments).stdin(Stdio::null());
+        Self::of(command)
+    }
+
+    /// Starts the one that a command starts.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut first = command.stderr(Stdio::piped()).spawn().expect("the server starts");
         let mut lines = BufReader::new(first.stderr.take().expect("a pipe")).lines();
         let mut heard = Vec::new();
         let port = loop {

@@ -91,7 +91,8 @@ impl Walk<'_> {
             }
             Shape::Map { buckets, key, value } => {
                 let [control, mask, len] = self.memory.words(at)?;
-                self.nr = self.nr.saturating_add(len);
+                // Its top bit says that a kill cut the last change off.
+                self.nr = self.nr.saturating_add(len & !crate::hash_map::table::CUT);
                 if mask == 0 || (*key == PLAIN && *value == PLAIN) {
                     return Some(());
                 }

@@ -355,6 +355,7 @@ impl Heap {
     /// Freezes the pool and writes that it is; the door is closed.
     fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
         self.hall.pool().host().keep_spares(0);
+        diary::wipe(self.hall.pool(), &self.backing);
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
         state.phase = Phase::Frozen;

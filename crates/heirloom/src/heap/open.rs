@@ -202,7 +202,10 @@ fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
         Ok(mut heap) => {
             heap.luggage = Mutex::new(incoming.take_luggage().into_iter().collect());
             match incoming.acknowledge() {
-                Ok(()) => Ok(heap),
+                Ok(()) => {
+                    channel::fdstore::take_role_of_predecessor();
+                    Ok(heap)
+                }
                 Err(error) => {
                     // The predecessor has it again: this process must not touch it any more.
                     heap.abandon();
