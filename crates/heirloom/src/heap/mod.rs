@@ -20,6 +20,7 @@
 
 mod aftermath;
 mod bytes;
+mod change;
 pub(crate) mod diary;
 pub(crate) mod door;
 mod hand_over;

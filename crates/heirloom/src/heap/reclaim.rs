@@ -13,8 +13,8 @@
 //! - *held by nobody*: the look is before any code of the program has run, and gives nothing back where this process has had the
 //!   heap open before: it may hold objects from that time. What the program's code makes later was not allocated at the look, so it is not
 //!   on the list; what is on the list stays allocated until it is given back.
-//! - *replaced*: what only a root leads to that is to be replaced is on the list, and nothing is given back unless it was replaced. What is
-//!   repaired is looked at as it was: its repair may take anything out.
+//! - *replaced*: a root's object that is to be replaced, and what only that leads to, is on the list: nobody looks at it any more, and
+//!   nothing is given back unless it was replaced. What is repaired is looked at as it was: its repair may take anything out.
 #![expect(unsafe_code, reason = "frees what nobody reaches")]
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -108,16 +108,14 @@ impl Heap {
         let base = self.backing.base().as_ptr().addr() as u64;
         let record = roots::copy_of(&self.backing, self.layout.roots).map_err(|error| doubt(&error))?;
         let record = Roots::read(&record).map_err(|error| doubt(&error))?;
-        let (without, with): (Vec<_>, Vec<_>) =
-            record.iter().partition(|root| replaced.iter().any(|name| name == root.name));
-        let starts: Vec<Start<'_>> = with
+        let starts: Vec<Start<'_>> = record
             .iter()
+            .filter(|root| !replaced.iter().any(|name| name == root.name))
             .map(|root| Start { name: root.name, form: root.ty, offset: root.object_offset })
             .collect();
         let reader = PoolReader::open(&memory, self.layout.control.offset).map_err(|error| doubt(&error))?;
-        let diaries = (0..pool.nr_cpu_slots()).map(|index| pool.cpu(index).diary().load(Relaxed));
-        // What is replaced stays where it is.
-        let kept: Vec<u64> = diaries.chain(without.iter().map(|root| root.object_offset)).collect();
+        let kept: Vec<u64> =
+            (0..pool.nr_cpu_slots()).map(|index| pool.cpu(index).diary().load(Relaxed)).collect();
         let traced = trace::trace(&memory, &reader, base, self.backing.len(), &starts, &kept)
             .map_err(|error| doubt(&error))?;
         match traced.doubts() {

@@ -20,7 +20,7 @@ use std::vec::Vec;
 
 use heirloom_abi::pool::Memory;
 
-use super::collections::{Block, Contents, Holding, Table, Tree, shape_of};
+use super::collections::{Block, Contents, Holding, Item, Table, Tree, Wrong, shape_of};
 use super::ground::{Ground, Slot};
 use super::pages::Pages;
 use super::shapes::{Node, Parts, Shapes};
@@ -345,6 +345,26 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             Contents::Texts(left) if left > 0 => self.stack.push(Frame::Texts { at: block, left }),
             Contents::Texts(_) => {}
             Contents::Tree(tree) => self.tree_node(&tree, block),
+            Contents::Item(item) => self.item(&item, block),
+        }
+    }
+
+    /// An item of a cache: what its value holds, if that is no text.
+    fn item(&mut self, item: &Item, block: u64) {
+        let mut head = [0; Item::HEAD_BYTES];
+        let is_read = self.pages.read(block, &mut head).is_some();
+        let bytes = self.ground.allocated_at(block).map_or(0, |slot| slot.bytes);
+        let lies_within = |body: Option<(u64, Node)>| match body {
+            Some((at, node)) if at.saturating_add(self.shapes.get(node).size) > bytes => {
+                Err(Wrong("its value lies outside of its block"))
+            }
+            body => Ok(body),
+        };
+        match item.body(&head).and_then(lies_within) {
+            Ok(Some((at, node))) if is_read => self.push_values(node, block + at, 1),
+            Ok(None) if is_read => {}
+            Ok(_) => self.broken(|| format!("an item at {block:#x} lies outside the heap")),
+            Err(wrong) => self.broken(|| format!("an item at {block:#x}: {}", wrong.0)),
         }
     }
 
