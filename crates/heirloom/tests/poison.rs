@@ -15,7 +15,7 @@ use heirloom::foreign::{Image, Target};
 use heirloom::sync::{Mutex, RwLock};
 use heirloom::{Box, Heap, Heritable, OnPoison, Options, Origin, Remedy, Vec};
 use heirloom_abi::heap::{Header, Host};
-use heirloom_abi::roots::{self, NewRoot, Roots};
+use heirloom_abi::roots::{self, Batch, NewRoot, Roots};
 
 const CHILD: &str = "HEIRLOOM_TEST_POISON_CHILD";
 const DEED: &str = "HEIRLOOM_TEST_POISON_DEED";
@@ -194,7 +194,7 @@ fn a_root_that_has_migrated_is_poisoned_as_before() {
         (old.index, old.object_offset, old.ty.to_vec())
     };
     let next = NewRoot { name: "list", object_offset: old.1, ty: &old.2, generation: 1 };
-    let new = roots::supersede(&mut record, &next).unwrap();
+    let new = roots::supersede(&mut record, &next, Batch::ALONE).unwrap();
     roots::retire(&mut record, old.0).unwrap();
     assert_eq!((old.0, new, Roots::read(&record).unwrap().len()), (0, 4, 4));
     file.write_all_at(&record, region.offset).unwrap();

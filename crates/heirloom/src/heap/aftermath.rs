@@ -201,7 +201,7 @@ fn read_diary(memory: &Mapped<'_>, offset: u64) -> Result<Vec<u8>, DiaryError> {
 
 #[cfg(test)]
 mod tests {
-    use heirloom_abi::roots::{self, MIN_BYTES, NewRoot};
+    use heirloom_abi::roots::{self, Batch, MIN_BYTES, NewRoot};
     use heirloom_abi::types::{TypeDesc, flat_len, flatten};
 
     use super::*;
@@ -220,7 +220,7 @@ mod tests {
         for (name, offset) in [("a", 0x20_0000), ("b", 0x20_0008)] {
             roots::add(&mut record, &root(name, offset)).unwrap();
         }
-        roots::supersede(&mut record, &root("a", 0x20_0010)).unwrap();
+        roots::supersede(&mut record, &root("a", 0x20_0010), Batch::ALONE).unwrap();
         roots::retire(&mut record, 0).unwrap();
         let poisoned = |record: &[u8]| {
             let roots = Roots::read(record).unwrap();
