@@ -291,6 +291,25 @@ fn a_panic_poisons_what_it_was_changing() {
     assert!(blown && PAIR.is_poisoned(&inside) && !LIST.is_poisoned(&inside));
 }
 
+#[test]
+fn a_leaked_guard_poisons_nothing_once_the_heap_was_closed_in_order() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let path = Scratch::new("poison-leaked");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    {
+        let inside = heap.enter();
+        std::mem::forget(PAIR.change(&inside).unwrap());
+    }
+    drop(heap);
+    run_child(&path.0, "read");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    assert!(matches!(heap.origin(), Origin::Recovered { .. }));
+    assert_eq!(poisoned(&heap), []);
+}
+
 /// ```text
 /// list    repaired: what it had is taken out               KEPT: nothing of it is given back
 /// hoard   replaced: its default keeps an object beside it  KEPT: not given back; the old one is, with a block and ten boxes

@@ -11,7 +11,9 @@ use std::os::unix::fs::FileExt;
 
 use common::{Scratch, turn};
 use heirloom::sync::Mutex;
-use heirloom::{Box, Command, HandOverError, HashMap, Heap, Heritable, Maybe, Options, String, Vec};
+use heirloom::{
+    Box, Command, HandOverError, HashMap, Heap, Heritable, Maybe, Options, String, TransactError, Vec,
+};
 use heirloom_abi::heap::{Header, Host};
 
 const CHILD: &str = "HEIRLOOM_TEST_SECRETS";
@@ -174,4 +176,28 @@ fn a_closed_file_has_no_secrets() {
     let heap = Heap::inherit_or_create("secrets", options()).unwrap();
     check(&heap, false);
     heap.check().unwrap();
+}
+
+#[test]
+fn an_old_secret_does_not_stay_in_a_diary() {
+    let _turn = turn();
+    let path = Scratch::new("secrets-diary");
+    let heap = Heap::inherit_or_create("secrets", Options::new().file(&path.0).size_limit(64 << 20)).unwrap();
+    fill(&heap);
+    {
+        let inside = heap.enter();
+        let mut accounts = ACCOUNTS.get(&inside).lock();
+        let account = accounts.get_mut(&1).unwrap();
+        account.key = *b"the key before, of 32 bytes.....";
+        let changed: Result<(), TransactError> = heap.transact(|tx| {
+            *tx.change(&mut account.key)? = [0xA7; 32];
+            tx.set(&mut account.token, String::from(TOKEN))
+        });
+        changed.unwrap();
+    }
+    drop(heap);
+    let file = std::fs::read(&path.0).unwrap();
+    for secret in [b"the key before", TOKEN.as_bytes(), &[0xA7; 32]] {
+        assert!(!file.windows(secret.len()).any(|window| window == secret), "{secret:?}");
+    }
 }
