@@ -104,7 +104,7 @@ pub struct Heap {
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
-    /// What the hand-over that is under way does with types.
+    /// What the hand-over that has frozen the heap did with types.
     passage: Mutex<migrate::Passage>,
 }
 
