@@ -16,7 +16,8 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{
     AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
+    compiler_fence,
 };
 
 use super::{ONCE_FORMAT_VERSION, futex};
@@ -237,8 +238,11 @@ impl<T> OnceLock<T> {
         if !self.once.is_completed() {
             return None;
         }
-        // Killed behind this, the value is a leak; before, it is there still.
-        self.once = Once::new();
+        // Killed behind this, the value is a leak; before, it is there still. Volatile, for nobody but a successor looks at the word
+        // between this and what becomes of the value.
+        // SAFETY: it is a place of ours.
+        unsafe { (&raw mut self.once).write_volatile(Once::new()) };
+        compiler_fence(SeqCst);
         // SAFETY: it was there until now, and nobody takes it twice.
         Some(unsafe { self.value.get_mut().assume_init_read() })
     }
