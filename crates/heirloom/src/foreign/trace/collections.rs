@@ -422,7 +422,7 @@ fn shared(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     counted(shapes, held, 1)
 }
 
-/// The block is there, the value may be gone; whoever owns it leads to it.
+/// The block is there, the value may be gone: whoever owns it leads to it, and the block's own counts say whether it is there.
 fn weak(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     counted(shapes, held, 0)
 }
