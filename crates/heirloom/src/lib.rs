@@ -37,6 +37,7 @@ mod testing;
 pub mod transact;
 pub mod vec;
 pub mod vec_deque;
+mod whole;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;

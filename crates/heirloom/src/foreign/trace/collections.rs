@@ -369,7 +369,8 @@ fn table(shapes: &Shapes, held: &Held<'_>, key: Node, value: Option<Node>) -> Re
     }
     let buckets = mask.checked_add(1).filter(|buckets| buckets.is_power_of_two() && *buckets >= 4);
     let buckets = buckets.ok_or(Wrong("its number of buckets is no power of two"))?;
-    if len >= buckets {
+    // What a kill has cut off says nothing: the control bytes do.
+    if len & crate::hash_map::table::CUT == 0 && len >= buckets {
         return Err(Wrong("it holds more than its buckets"));
     }
     let (table, bytes) = lay_out(shapes, key, value, buckets).ok_or(Wrong("its table exceeds any memory"))?;
@@ -421,7 +422,7 @@ fn shared(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     counted(shapes, held, 1)
 }
 
-/// The block is there, the value may be gone; whoever owns it leads to it.
+/// The block is there, the value may be gone: whoever owns it leads to it, and the block's own counts say whether it is there.
 fn weak(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     counted(shapes, held, 0)
 }
