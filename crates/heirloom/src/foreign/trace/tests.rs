@@ -1,4 +1,4 @@
-use heirloom_abi::types::{TypeDesc, flat_len, flatten_into};
+use heirloom_abi::types::{FieldDesc, FieldRules, TypeDesc, TypeKind, TypeRules, flat_len, flatten_into};
 
 use super::Shapes;
 use super::shapes::Parts;
@@ -64,4 +64,26 @@ fn what_leads_nowhere_costs_nothing() {
     };
     assert!(!points(<[(u64, sync::Mutex<u8>); 9]>::TYPE));
     assert!(points(<[(u64, sync::Mutex<crate::String>); 9]>::TYPE));
+}
+
+/// ```text
+/// struct A { inner: Mutex<Option<A>> }     no program has it: whoever followed it would not come to an end
+/// ```
+#[test]
+fn a_value_within_itself_is_not_known() {
+    static AGAIN: TypeDesc = TypeDesc::recursive("A", 16, 8);
+    static OPTION: TypeDesc = TypeDesc::collection("Option", 1, 16, 8, &[&AGAIN]);
+    static MUTEX: TypeDesc = TypeDesc::collection("Mutex", 1, 16, 8, &[&OPTION]);
+    static BOX: TypeDesc = TypeDesc::collection("Box", 1, 16, 8, &[&AGAIN]);
+    let within = |ty: &'static TypeDesc| {
+        let fields = vec![FieldDesc { name: "inner", offset: 0, ty, rules: FieldRules::NONE }];
+        let kind = TypeKind::Struct { fields: fields.leak() };
+        shapes_of(&TypeDesc { name: "A", size: 16, align: 8, rules: TypeRules::NONE, kind })
+    };
+    let is_cut = |shapes: &Shapes| {
+        shapes.iter().any(|(_, ty)| matches!(&ty.parts, Parts::Unknown(name, 0) if name == "A"))
+    };
+    assert!(is_cut(&within(&OPTION).0) && is_cut(&within(&MUTEX).0));
+    // Through a block it is a list.
+    assert!(!is_cut(&within(&BOX).0));
 }
