@@ -1,7 +1,8 @@
+use heirloom_abi::pool::Memory;
 use heirloom_abi::types::{FieldDesc, FieldRules, TypeDesc, TypeKind, TypeRules, flat_len, flatten_into};
 
-use super::Shapes;
 use super::shapes::Parts;
+use super::{Shapes, is_locked};
 use crate::heritable::Heritable;
 use crate::{arc, boxed, rc, sync};
 
@@ -86,4 +87,46 @@ fn a_value_within_itself_is_not_known() {
     assert!(is_cut(&within(&OPTION).0) && is_cut(&within(&MUTEX).0));
     // Through a block it is a list.
     assert!(!is_cut(&within(&BOX).0));
+}
+
+/// Four bytes of a lock, a value, and so on: little-endian words.
+struct Words(std::vec::Vec<u32>);
+
+impl Memory for Words {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Option<()> {
+        let bytes: std::vec::Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let end = offset as usize + buffer.len();
+        buffer.copy_from_slice(bytes.get(offset as usize..end)?);
+        Some(())
+    }
+
+    fn count_nonzero(&self, _: u64, _: u64) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn a_lock_is_seen_wherever_it_lies_inline() {
+    #[derive(crate::Heritable)]
+    #[repr(C, u32)]
+    #[expect(dead_code, reason = "its bytes are written here")]
+    enum Either {
+        Locked(sync::Mutex<u32>),
+        Plain(u64),
+    }
+    fn is_held<T: Heritable>(words: &[u32]) -> bool {
+        let mut form = vec![0; flat_len(T::TYPE)];
+        flatten_into(T::TYPE, &mut form);
+        is_locked(&Words(words.to_vec()), &form, 0, 5)
+    }
+    const HELD: u32 = 5 << 3 | 1;
+    const DONE: u32 = 2;
+    type Inner = sync::Mutex<u32>;
+    assert!(is_held::<Inner>(&[HELD, 7]) && !is_held::<Inner>(&[HELD - 8, 7]) && !is_held::<Inner>(&[0, 7]));
+    assert!(is_held::<sync::Mutex<Inner>>(&[0, HELD, 7]));
+    assert!(is_held::<[Inner; 2]>(&[0, 7, HELD, 7]));
+    assert!(is_held::<sync::OnceLock<Inner>>(&[DONE, HELD, 7]));
+    assert!(!is_held::<sync::OnceLock<Inner>>(&[0, HELD, 7]), "the value is not there");
+    assert!(is_held::<Either>(&[0, 0, HELD, 7]));
+    assert!(!is_held::<Either>(&[1, 0, HELD, 7]), "it is a number");
 }
