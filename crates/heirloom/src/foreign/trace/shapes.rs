@@ -111,7 +111,9 @@ impl Shapes {
             Shape::Primitive => match view.name {
                 "bool" | "AtomicBool" => Parts::Bool,
                 "char" => Parts::Char,
-                _ => Parts::Plain,
+                name if is_number(name) => Parts::Plain,
+                // A name that somebody wrote by hand: it may stand for a pointer.
+                name => Parts::Unknown(name.to_owned(), 0),
             },
             Shape::Recursive if within_itself => Parts::Unknown(view.name.to_owned(), 0),
             // The reader refuses a way back that leads nowhere.
@@ -194,6 +196,32 @@ fn find_around(mut around: Option<&Around<'_>>, back: &TypeView<'_>) -> Option<(
         around = one.outer;
     }
     None
+}
+
+/// True for the types of the language of which any bytes are a value that leads nowhere.
+fn is_number(name: &str) -> bool {
+    match name.strip_prefix("Atomic") {
+        Some(of) => {
+            matches!(of, "U8" | "U16" | "U32" | "U64" | "Usize" | "I8" | "I16" | "I32" | "I64" | "Isize")
+        }
+        None => matches!(
+            name,
+            "()" | "u8"
+                | "u16"
+                | "u32"
+                | "u64"
+                | "u128"
+                | "usize"
+                | "i8"
+                | "i16"
+                | "i32"
+                | "i64"
+                | "i128"
+                | "isize"
+                | "f32"
+                | "f64"
+        ),
+    }
 }
 
 /// The bytes of an integer type; 16 for what is none, which no tag has.

@@ -130,3 +130,17 @@ fn a_lock_is_seen_wherever_it_lies_inline() {
     assert!(is_held::<Either>(&[0, 0, HELD, 7]));
     assert!(!is_held::<Either>(&[1, 0, HELD, 7]), "it is a number");
 }
+
+#[test]
+fn a_type_whose_name_says_nothing_may_lead_anywhere() {
+    let points = |ty: &TypeDesc| {
+        let (shapes, node) = shapes_of(ty);
+        shapes.get(node).points
+    };
+    assert!(points(&TypeDesc::primitive("Handle", 8, 8)));
+    for ty in
+        [<()>::TYPE, u8::TYPE, i128::TYPE, f32::TYPE, char::TYPE, <std::sync::atomic::AtomicIsize>::TYPE]
+    {
+        assert!(!points(ty), "{}", ty.name);
+    }
+}
