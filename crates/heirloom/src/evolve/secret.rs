@@ -12,6 +12,7 @@
 
 use std::alloc::Layout;
 use std::collections::HashSet;
+use std::panic::catch_unwind;
 use std::ptr::NonNull;
 
 use heirloom_abi::types::{Hook, TypeView};
@@ -52,7 +53,12 @@ impl Kept {
     ///
     /// - A value of the type lies at `at`, nobody uses it meanwhile, and this thread may allocate.
     /// - The hooks are those of the form that `shapes` was made from.
-    pub(crate) unsafe fn take(&mut self, shapes: &Shapes, hooks: &[Option<Hook>], at: *mut u8) {
+    pub(crate) unsafe fn take(
+        &mut self,
+        shapes: &Shapes,
+        hooks: &[Option<Hook>],
+        at: *mut u8,
+    ) -> Result<(), String> {
         // A list of its own in place of the call stack: a chain of values may be as long as the heap is large.
         let mut due = vec![(shapes.root, at)];
         // What several own is looked at once.
@@ -67,8 +73,9 @@ impl Kept {
                 continue;
             }
             // SAFETY: the offsets come from the description of what lies at `at`, by the caller's promise.
-            unsafe { self.node(shapes, id, hooks, at, &mut due) };
+            unsafe { self.node(shapes, id, hooks, at, &mut due)? };
         }
+        Ok(())
     }
 
     /// # Safety
@@ -81,9 +88,9 @@ impl Kept {
         hooks: &[Option<Hook>],
         at: *mut u8,
         due: &mut Vec<(usize, *mut u8)>,
-    ) {
+    ) -> Result<(), String> {
         if id == PLAIN {
-            return;
+            return Ok(());
         }
         // SAFETY: the offsets come from the description of what lies at `at`, by the caller's promise.
         unsafe {
@@ -92,12 +99,18 @@ impl Kept {
                 Shape::Secret { size, hook, block } => {
                     let Some(Hook::Default(write, _)) = hooks.get(usize::from(*hook)).copied().flatten()
                     else {
-                        return;
+                        return Ok(());
                     };
                     let bytes = std::slice::from_raw_parts(at, *size).to_vec();
-                    let block = take_block(at, *block);
                     at.write_bytes(0, *size);
-                    write(at);
+                    let is_made = catch_unwind(|| write(at)).is_ok();
+                    let default = std::slice::from_raw_parts(at, *size).to_vec();
+                    at.copy_from_nonoverlapping(bytes.as_ptr(), *size);
+                    if !is_made {
+                        return Err("the default that takes the place of a secret panicked".to_owned());
+                    }
+                    let block = take_block(at, *block);
+                    at.copy_from_nonoverlapping(default.as_ptr(), *size);
                     self.0.push(Secret { at, bytes, block });
                 }
                 Shape::Parts(parts) => due.extend(parts.iter().map(|&(offset, part)| (part, at.add(offset)))),
@@ -113,7 +126,7 @@ impl Kept {
                     due.extend((0..*len).map(|index| (*elem, at.add(index * stride))));
                 }
                 Shape::Sequence { row, stride, elem, .. } => {
-                    let Some(head) = row.read(words(at, row.words()), *stride) else { return };
+                    let Some(head) = row.read(words(at, row.words()), *stride) else { return Ok(()) };
                     let start = std::ptr::with_exposed_provenance_mut::<u8>(head.start as usize);
                     for place in 0..head.capacity.max(head.len) {
                         // Of a ring, places before the first value are behind the last one.
@@ -184,6 +197,7 @@ impl Kept {
                 }
             }
         }
+        Ok(())
     }
 
     /// Puts every secret back where it was. Returns how many could not be, as there was no room for a text.

@@ -196,10 +196,12 @@ impl Heap {
             match secret::find(root.rules) {
                 None => {}
                 Some(Err(reason)) => return Err(RootError::Secret { name: entry.name.clone(), reason }),
-                Some(Ok(shapes)) => self.hall.while_closed(|| {
+                Some(Ok(shapes)) => {
                     // SAFETY: the entry's type is the root's, the door is closed, and the hooks are those of its rules.
-                    unsafe { kept.take(&shapes, root.hooks, self.address(entry.offset)) };
-                }),
+                    let take = || unsafe { kept.take(&shapes, root.hooks, self.address(entry.offset)) };
+                    let taken = self.hall.while_closed(take);
+                    taken.map_err(|reason| RootError::Secret { name: entry.name.clone(), reason })?;
+                }
             }
         }
         Ok(())

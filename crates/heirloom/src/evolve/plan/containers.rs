@@ -51,7 +51,7 @@ impl<'a> Planner<'a> {
             (Collection::Shared(owns, old), Collection::Shared(_, new)) => {
                 let value = part("value", &old, &new)?;
                 let (from, to) = (Counted::new(&old), Counted::new(&new));
-                let (identity, path) = (self.identity(&new), self.path());
+                let (identity, path) = (self.identity(&new)?, self.path());
                 // Whether it is kept is known when all around it is.
                 let is_kept = false;
                 let node = Node::Shared { owns, from, to, value: value.node, identity, is_kept, path };

@@ -16,8 +16,8 @@ use heirloom_abi::types::{Fields, Shape, TypeView};
 /// Levels that are looked at: twice as many as a description can have.
 const ROUNDS: usize = 2 * heirloom_abi::types::MAX_DEPTH;
 
-/// Works out the identity of a type that stands within others, the outermost first.
-pub(super) fn identity(of: &TypeView<'_>, around: &[TypeView<'_>]) -> u64 {
+/// Works out the identity of a type that stands within others, the outermost first, and how many types were looked at for it.
+pub(super) fn identity(of: &TypeView<'_>, around: &[TypeView<'_>]) -> (u64, usize) {
     let mut graph = Graph { nodes: Vec::new(), outer: vec![None; around.len()], around };
     let root = graph.node(of, around.len(), &mut Vec::new());
     let mut numbers: Vec<u64> = graph.nodes.iter().map(|node| node.label).collect();
@@ -28,7 +28,7 @@ pub(super) fn identity(of: &TypeView<'_>, around: &[TypeView<'_>]) -> u64 {
         };
         numbers = graph.nodes.iter().map(next).collect();
     }
-    numbers[root]
+    (numbers[root], numbers.len())
 }
 
 struct Node {
@@ -172,8 +172,8 @@ mod tests {
         let vec = child(&outer);
         let inner = child(&child(&vec));
         assert!(matches!(inner.shape, Shape::Recursive));
-        assert_eq!(identity(&outer, &[]), identity(&inner, &[outer]));
-        assert_ne!(identity(&outer, &[]), identity(&vec, &[outer]));
+        assert_eq!(identity(&outer, &[]).0, identity(&inner, &[outer]).0);
+        assert_ne!(identity(&outer, &[]).0, identity(&vec, &[outer]).0);
     }
 
     #[test]
@@ -188,6 +188,6 @@ mod tests {
             &TypeDesc { kind: TypeKind::Struct { fields: &pair(1) }, ..TypeDesc::primitive("P", 2, 1) };
         static FORMS: ([u8; flat_len(A)], [u8; flat_len(B)]) = (flatten(A), flatten(B));
         let (a, b) = (TypeView::parse(&FORMS.0).unwrap(), TypeView::parse(&FORMS.1).unwrap());
-        assert_ne!(identity(&a, &[]), identity(&b, &[]));
+        assert_ne!(identity(&a, &[]).0, identity(&b, &[]).0);
     }
 }

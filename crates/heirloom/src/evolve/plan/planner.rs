@@ -107,10 +107,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn step(&mut self, old: &TypeView<'a>, new: &TypeView<'a>) -> Result<Step, Refusal> {
-        match self.steps_left.get().checked_sub(1) {
-            Some(left) => self.steps_left.set(left),
-            None => return self.refuse("the ways that the types offer are too many to look at"),
-        }
+        self.spend(1)?;
         let history = self.history(old, new);
         let is_same = first_change(old, new).is_none();
         if !is_same && let Some(step) = self.by_code(old, new, &history)? {
@@ -203,9 +200,21 @@ impl<'a> Planner<'a> {
     }
 
     /// What a type is that is come by here.
-    pub(super) fn identity(&self, of: &TypeView<'a>) -> u64 {
+    pub(super) fn identity(&self, of: &TypeView<'a>) -> Result<u64, Refusal> {
         let around: Vec<_> = self.around.iter().map(|around| around.1).collect();
-        identity(of, &around)
+        let (identity, nr_types) = identity(of, &around);
+        self.spend(nr_types)?;
+        Ok(identity)
+    }
+
+    /// A description that leads in circles must come to an end.
+    fn spend(&self, steps: usize) -> Result<(), Refusal> {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        match self.steps_left.get().checked_sub(steps) {
+            Some(left) => self.steps_left.set(left),
+            None => return self.refuse("the ways that the types offer are too many to look at"),
+        }
+        Ok(())
     }
 
     pub(super) fn primitive(&mut self, old: &TypeView<'a>, new: &TypeView<'a>) -> Result<Step, Refusal> {

@@ -37,6 +37,7 @@ macro_rules! said {
 
 mod containers;
 mod deep;
+mod secrets;
 mod shared;
 
 fn carry_out<A, B>(plan: &Plan, hooks: &[Option<Hook>], from: &A) -> Result<B, ConvertError> {
