@@ -92,9 +92,10 @@ pub enum TypesError {
         /// The size of the outer type.
         size: u64,
     },
-    /// A recursive part names no struct around it.
+    /// A recursive part names no struct around it, or one that it would be inside of without a collection between.
     #[error(
-        "type description has a recursive part at offset {at} that no struct of its name and size encloses"
+        "type description has a recursive part at offset {at} that no struct of its name and size encloses through \
+         a collection"
     )]
     Recursive {
         /// Where in the bytes.
@@ -322,8 +323,9 @@ fn validate<'a>(
             ensure(inner == ty.size, TypesError::Outside { at, offset: 0, inner, size: ty.size })?;
         }
         Shape::Collection { args, .. } => {
+            let own = Within::collection(within);
             for _ in 0..args.left {
-                validate(cursor, depth + 1, within)?;
+                validate(cursor, depth + 1, Some(&own))?;
             }
         }
         Shape::Recursive => {

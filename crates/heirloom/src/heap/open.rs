@@ -14,7 +14,7 @@
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -514,6 +514,7 @@ fn open(
         options,
         origin,
         generation: state.generation,
+        last_generation: AtomicU32::new(state.generation),
         freeze_us: state.freeze_us,
         frozen_ns: state.frozen_ns,
         restore_us,
