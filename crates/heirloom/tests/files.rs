@@ -196,6 +196,35 @@ fn a_pool_of_other_blocks_than_the_header_is_refused() {
     drop(Heap::inherit_or_create("files", options(&scratch.0)).unwrap());
 }
 
+/// A file may be longer than its header says, and by any number of bytes: here as its owner was killed.
+#[test]
+fn a_file_that_is_a_byte_longer_is_recovered() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let scratch = Scratch::with_heap("longer");
+    // The child leaves it open.
+    assert!(child_of(&scratch.0).stdout(Stdio::null()).status().unwrap().success());
+    let file = scratch.file();
+    let len = file.metadata().unwrap().len();
+    file.write_all_at(&[7], len).unwrap();
+    let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+    assert!(matches!(heap.origin(), Origin::Recovered { .. }));
+    // Blocks are taken from where the odd byte was.
+    let layout = Layout::from_size_align(200 << 10, 16).unwrap();
+    let inside = heap.enter();
+    for _ in 0..20 {
+        let zeroed = alloc::allocate_zeroed(layout).unwrap();
+        // SAFETY: the object is ours.
+        let bytes = unsafe { std::slice::from_raw_parts(zeroed.as_ptr(), layout.size()) };
+        assert!(bytes.iter().all(|&byte| byte == 0));
+    }
+    assert_eq!(NUMBER.get(&inside).load(std::sync::atomic::Ordering::Relaxed), 7);
+    drop(inside);
+    assert_eq!(heap.scan().unwrap().live_objects, 521);
+}
+
 #[test]
 fn roots_that_share_their_bytes_are_refused() {
     let _turn = turn();

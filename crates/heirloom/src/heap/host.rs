@@ -80,7 +80,8 @@ impl BlockHost {
                 break;
             }
             if !state.is_taken(index) {
-                self.backing.punch(offset, 1 << self.block_shift);
+                // Foreign hands may have left a length that no block ends at.
+                self.backing.punch(offset, (len - offset).min(1 << self.block_shift));
                 state.map.unmark(offset);
             } else {
                 state.map.mark_again(offset);
