@@ -364,6 +364,35 @@ fn tables_that_contradict_themselves_are_refused_by_name() {
     restore(&host);
 }
 
+/// A successor restored the pool, wrote wildly and died: whoever handed it over takes it back, and believes no number of it either.
+#[test]
+fn a_block_table_that_a_successor_wrote_on_is_not_taken_back() {
+    let (host, pool, live) = build(Scrub::OnFree);
+    pool.freeze(false);
+    let before = host.snapshot();
+    let geometry = geometry();
+    let (first, second) = (geometry.block_offset(0) as usize, geometry.block_offset(1) as usize);
+    let block = word(&before, first as u64);
+    // Far outside, no block's start, another's, the control area, behind the memory's end.
+    for offset in [1 << 45, block + 4096, word(&before, second as u64), 0, before.len() as u64] {
+        host.overwrite(first, &offset.to_le_bytes());
+        let wild = host.snapshot();
+        host.successor();
+        let refused = pool.reclaim_used(|_| true);
+        assert!(
+            matches!(refused, Err(RestoreError::Block { .. } | RestoreError::Pool(PoolError::Block { .. }))),
+            "{offset:#x}: {refused:?}"
+        );
+        assert!(host.snapshot() == wild, "{offset:#x}: a refused pool was changed");
+        host.overwrite(first, &block.to_le_bytes());
+    }
+    host.successor();
+    pool.reclaim_used(|_| true).unwrap();
+    check(&pool, true);
+    live.iter().for_each(|object| verify(&pool, *object));
+    live.into_iter().for_each(|object| free(&pool, pool.cpu(0), object));
+}
+
 /// Prints the seed if the test ends while it lives.
 struct Printing(u64);
 
