@@ -89,13 +89,14 @@ impl BlockHost {
         }
     }
 
-    /// After another process has used the heap, and is dead: knows of no block any more. The pool asks for those in its table,
-    /// as at a restore.
+    /// After another process has used the heap, and is dead: knows of no block any more, and of none that may hold old bytes. The pool
+    /// asks for those in its table, as at a restore.
     pub(crate) fn forget_blocks(&self, map: PreservedMap) {
         let mut state = self.state();
         state.map = map;
         state.taken.fill(0);
         state.lowest = 0;
+        state.spares.forget();
     }
 
     /// The map's root page.
