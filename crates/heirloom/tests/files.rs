@@ -13,10 +13,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use heirloom::foreign::{Image, Target};
+use heirloom::root::Root;
 use heirloom::{Heap, HeapError, Options, Origin, alloc};
 use heirloom_abi::heap::{HEADER_BYTES, Header, Host, Phase};
 use heirloom_abi::pool::PoolRecord;
-use heirloom_abi::roots::{NewRoot, Roots, add};
+use heirloom_abi::roots::{NewRoot, Roots, add, supersede};
 
 const CHILD: &str = "HEIRLOOM_TEST_FILES_CHILD";
 const STEP: &str = "HEIRLOOM_TEST_FILES_STEP";
@@ -245,6 +246,50 @@ fn roots_that_share_their_bytes_are_refused() {
     file.write_all_at(&record, region.offset).unwrap();
     let error = scratch.refusal().to_string();
     assert!(error.contains("`number` and `twin` overlap"), "{error}");
+}
+
+/// The objects of entries that were superseded are given back when the heap is open: where they lie is foreign too.
+///
+/// ```text
+/// entries of one root, the last one counts:    X | wild | X        X | Y | Y | X
+/// ```
+#[test]
+fn objects_of_superseded_roots_are_placed_before_they_are_given_back() {
+    let _turn = turn();
+    let scratch = Scratch::with_heap("superseded");
+    let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+    // As large as the root's object; of a migration that was cut.
+    let old = alloc::allocate(Layout::new::<u64>()).unwrap().as_ptr() as u64;
+    let live = heap.scan().unwrap().live_objects;
+    drop(heap);
+    let identity = scratch.header().identity;
+    let mut record = vec![0; identity.roots.bytes as usize];
+    let file = scratch.file();
+    file.read_exact_at(&mut record, identity.roots.offset).unwrap();
+    let number = Roots::read(&record).unwrap().find("number").unwrap().object_offset;
+    let with = |root: &Root<AtomicU64>, places: &[u64]| {
+        let mut record = record.clone();
+        for &object_offset in places {
+            let root = NewRoot { name: root.name(), object_offset, ty: root.type_bytes(), generation: 1 };
+            let is_new = Roots::read(&record).unwrap().find(root.name).is_none();
+            let change = if is_new { add } else { supersede };
+            change(&mut record, &root).unwrap();
+        }
+        file.write_all_at(&record, identity.roots.offset).unwrap();
+    };
+    for wild in [identity.control.offset, identity.reserved_bytes, u64::MAX - 15] {
+        with(&NUMBER, &[wild, number]);
+        let error = scratch.refusal();
+        assert!(error.to_string().contains("outside the blocks"), "{wild:#x}: {error}");
+    }
+    let old = old - identity.base;
+    with(&TWIN, &[number, old]);
+    let error = scratch.refusal();
+    assert!(error.to_string().contains("overlap"), "{error}");
+    with(&NUMBER, &[old, old, number]);
+    let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+    assert_eq!(NUMBER.get(&heap.enter()).load(std::sync::atomic::Ordering::Relaxed), 7);
+    assert_eq!((heap.scan().unwrap().live_objects, heap.stats().faults), (live - 1, 0));
 }
 
 #[test]

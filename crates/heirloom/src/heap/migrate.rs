@@ -106,10 +106,12 @@ impl Heap {
     /// Gives up what every root was before it changed. The heap is this process's, and nobody can want the old state back.
     pub(super) fn settle_migrations(&self) -> Result<(), RootError> {
         let entries = roots::entries(&self.backing, self.layout.roots)?;
-        for old in entries.iter().filter(|entry| !entry.is_current) {
+        for (nth, old) in entries.iter().enumerate().filter(|(_, entry)| !entry.is_current) {
             // First: cut behind it, the old objects are left over; the other way round they would be given back twice.
             roots::retire(old.index)?;
-            let shared = entries.iter().any(|entry| entry.is_current && entry.offset == old.offset);
+            // By the root as it is, or by an older entry whose turn is still to come.
+            let mut left = entries.iter().enumerate().filter(|(other, entry)| entry.is_current || *other > nth);
+            let shared = left.any(|(_, entry)| entry.offset == old.offset);
             if !shared {
                 // SAFETY: no entry names it any more, and nothing new refers to it: it was only read.
                 self.hall.while_closed(|| unsafe { give_back(self.address(old.offset), old) });
@@ -213,9 +215,9 @@ impl Heap {
     pub(super) fn undo_passage(&self, is_live: impl Fn(u32) -> bool) -> Result<(), HeapError> {
         self.forget_blocks()?;
         self.hall.pool().reclaim_used(is_live)?;
+        self.hall.pool().host().drop_unknown_blocks();
         let mut passage = std::mem::take(&mut *self.passage.lock().unwrap_or_else(PoisonError::into_inner));
         // Nothing is known of them where the freeze did not come so far: then nothing was changed either.
-        self.hall.pool().host().drop_unknown_blocks();
         if let Some(before) = passage.entries.take() {
             for entry in roots::entries(&self.backing, self.layout.roots)? {
                 if !before.contains(&(entry.index, entry.serial)) {
