@@ -15,8 +15,9 @@ use std::time::Duration;
 use heirloom::foreign::{Image, Target};
 use heirloom::root::Root;
 use heirloom::{Heap, HeapError, Options, Origin, alloc};
-use heirloom_abi::heap::{HEADER_BYTES, Header, Host, Phase};
-use heirloom_abi::pool::PoolRecord;
+use heirloom_abi::diary::{DiaryError, ENTRIES_AT, KIND_BYTES, MAGIC, USED_AT};
+use heirloom_abi::heap::{HEADER_BYTES, Header, Host, Identity, Phase};
+use heirloom_abi::pool::{CpuRecord, Geometry, PoolRecord};
 use heirloom_abi::roots::{NewRoot, Roots, add, supersede};
 
 const CHILD: &str = "HEIRLOOM_TEST_FILES_CHILD";
@@ -290,6 +291,137 @@ fn objects_of_superseded_roots_are_placed_before_they_are_given_back() {
     let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
     assert_eq!(NUMBER.get(&heap.enter()).load(std::sync::atomic::Ordering::Relaxed), 7);
     assert_eq!((heap.scan().unwrap().live_objects, heap.stats().faults), (live - 1, 0));
+}
+
+/// A heap whose owner was killed, and what it had of objects.
+struct Killed {
+    scratch: Scratch,
+    identity: Identity,
+    /// Offsets: a page; one that is free; one of several blocks.
+    page: u64,
+    freed: u64,
+    run: u64,
+}
+
+impl Killed {
+    fn new(name: &str) -> Self {
+        let scratch = Scratch::with_heap(name);
+        let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+        let identity = scratch.header().identity;
+        let at = |size: usize| {
+            let layout = Layout::from_size_align(size, 16).unwrap();
+            (alloc::allocate_zeroed(layout).unwrap(), layout)
+        };
+        let offset = |object: std::ptr::NonNull<u8>| object.as_ptr() as u64 - identity.base;
+        let ((page, _), (freed, layout), (run, _)) = (at(4096), at(4096), at(200 << 10));
+        // SAFETY: allocated above.
+        unsafe { alloc::deallocate(freed, layout) };
+        let (page, freed, run) = (offset(page), offset(freed), offset(run));
+        drop(heap);
+        assert!(child_of(&scratch.0).stdout(Stdio::null()).status().unwrap().success());
+        Self { scratch, identity, page, freed, run }
+    }
+
+    /// Writes a diary at `at`, with old bytes for these places, and has CPU slot `cpu` name it.
+    fn leave_diary(&self, cpu: u32, at: u64, entries: &[(u64, &[u8])]) {
+        let mut bytes = vec![0; ENTRIES_AT];
+        for (offset, old) in entries {
+            bytes.extend(offset.to_le_bytes());
+            bytes.extend((old.len() as u64 | u64::from(KIND_BYTES) << 32).to_le_bytes());
+            bytes.extend(*old);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        let used = (bytes.len() - ENTRIES_AT) as u64;
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..16].copy_from_slice(&2048u64.to_le_bytes());
+        bytes[USED_AT..USED_AT + 8].copy_from_slice(&used.to_le_bytes());
+        self.scratch.file().write_all_at(&bytes, at).unwrap();
+        self.name_diary(cpu, at);
+    }
+
+    fn name_diary(&self, cpu: u32, at: u64) {
+        let control = self.identity.control.offset;
+        let file = self.scratch.file();
+        let mut record = [0; size_of::<PoolRecord>()];
+        file.read_exact_at(&mut record, control).unwrap();
+        let field = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().unwrap());
+        let shifts = [offset_of!(PoolRecord, block_shift), offset_of!(PoolRecord, unit_shift)].map(field);
+        let most = [offset_of!(PoolRecord, max_caches), offset_of!(PoolRecord, max_cpus)].map(field);
+        let max_blocks = field(offset_of!(PoolRecord, max_blocks));
+        assert!(cpu < field(offset_of!(PoolRecord, nr_cpus)));
+        let (block_shift, unit_shift, max_caches, max_cpus) = (shifts[0], shifts[1], most[0], most[1]);
+        let geometry = Geometry { block_shift, unit_shift, max_caches, max_cpus, max_blocks };
+        let word = control + geometry.cpu_offset(cpu) + offset_of!(CpuRecord, diary) as u64;
+        file.write_all_at(&at.to_le_bytes(), word).unwrap();
+    }
+
+    fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.scratch.file().read_exact_at(&mut bytes, at).unwrap();
+        bytes
+    }
+}
+
+#[test]
+fn a_diary_where_none_can_lie_is_refused() {
+    let _turn = turn();
+    let killed = Killed::new("places");
+    let refused = |why: &str| {
+        let error = killed.scratch.refusal();
+        assert!(matches!(error, HeapError::Diary { error: DiaryError::Place { .. }, .. }), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    };
+    killed.leave_diary(0, killed.page + 33, &[]);
+    refused("between two words");
+    for outside in [64, killed.identity.control.offset, killed.identity.reserved_bytes] {
+        killed.name_diary(0, outside);
+        refused("outside the blocks");
+    }
+    killed.leave_diary(0, killed.page, &[]);
+    killed.name_diary(1, killed.page);
+    refused("another CPU slot");
+    killed.name_diary(1, 0);
+    drop(Heap::inherit_or_create("files", options(&killed.scratch.0)).unwrap());
+}
+
+/// Old bytes go into objects: not into what the pool lists as free, not over an object's end, not into the pool's own records.
+#[test]
+fn a_diary_changes_nothing_but_objects() {
+    let _turn = turn();
+    let killed = Killed::new("undo");
+    let block = killed.page & !0xffff;
+    let (head, far) = (killed.bytes(block, 64), killed.run + (150 << 10));
+    let (undone, end) = (killed.page + 3000, killed.page + 4090);
+    killed.leave_diary(
+        0,
+        killed.page,
+        &[
+            (undone, b"old"),
+            // In a block of its own, behind the one with the header.
+            (far, b"far"),
+            (killed.freed + 8, b"freed"),
+            (end, b"beyond the end"),
+            (block + 16, &[0xff; 16]),
+        ],
+    );
+    let heap = Heap::inherit_or_create("files", options(&killed.scratch.0)).unwrap();
+    assert!(matches!(heap.origin(), Origin::Recovered { .. }));
+    assert_eq!((killed.bytes(undone, 3), killed.bytes(far, 3)), (b"old".to_vec(), b"far".to_vec()));
+    assert_eq!((killed.bytes(end, 6), killed.bytes(block, 64)), (vec![0; 6], head));
+    let scan = heap.scan().unwrap();
+    assert_eq!((scan.live_objects, scan.stale_bytes, heap.stats().faults), (503, 0, 0));
+}
+
+/// A diary in a slot that is free is nobody's: nothing in it is done, and the slot is not written.
+#[test]
+fn a_diary_in_a_free_slot_is_not_followed() {
+    let _turn = turn();
+    let killed = Killed::new("free-diary");
+    killed.leave_diary(0, killed.freed, &[(killed.page, b"old")]);
+    let diary = killed.bytes(killed.freed, 512);
+    let heap = Heap::inherit_or_create("files", options(&killed.scratch.0)).unwrap();
+    assert_eq!((killed.bytes(killed.page, 3), killed.bytes(killed.freed, 512)), (vec![0; 3], diary));
+    assert_eq!(heap.scan().unwrap().live_objects, 503);
 }
 
 #[test]
