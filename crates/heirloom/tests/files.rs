@@ -18,7 +18,7 @@ use heirloom::{Heap, HeapError, Options, Origin, alloc};
 use heirloom_abi::diary::{DiaryError, ENTRIES_AT, KIND_BYTES, MAGIC, USED_AT};
 use heirloom_abi::heap::{HEADER_BYTES, Header, Host, Identity, Phase};
 use heirloom_abi::pool::{CpuRecord, Geometry, PoolRecord};
-use heirloom_abi::roots::{NewRoot, Roots, add, supersede};
+use heirloom_abi::roots::{Batch, NewRoot, Roots, add, supersede};
 
 const CHILD: &str = "HEIRLOOM_TEST_FILES_CHILD";
 const STEP: &str = "HEIRLOOM_TEST_FILES_STEP";
@@ -273,8 +273,10 @@ fn objects_of_superseded_roots_are_placed_before_they_are_given_back() {
         for &object_offset in places {
             let root = NewRoot { name: root.name(), object_offset, ty: root.type_bytes(), generation: 1 };
             let is_new = Roots::read(&record).unwrap().find(root.name).is_none();
-            let change = if is_new { add } else { supersede };
-            change(&mut record, &root).unwrap();
+            let _index = match is_new {
+                true => add(&mut record, &root).unwrap(),
+                false => supersede(&mut record, &root, Batch::ALONE).unwrap(),
+            };
         }
         file.write_all_at(&record, identity.roots.offset).unwrap();
     };

@@ -52,8 +52,8 @@ pub struct RootEntry {
     pub description_bytes: u32,
     /// How often the root has changed its type.
     pub serial: u64,
-    /// Zero.
-    pub reserved_tail: u64,
+    /// With which others it changed its type: a number in the high half, how many they are in the low one; zero if alone.
+    pub batch: u64,
     /// Of the bytes between `state` and here, with the offset of the entry as seed: an entry cannot be moved.
     pub checksum: u64,
 }
@@ -71,6 +71,7 @@ const _: () = assert!(offset_of!(RootEntry, object_offset) == 72);
 const _: () = assert!(offset_of!(RootEntry, fingerprint) == 88);
 const _: () = assert!(offset_of!(RootEntry, description_offset) == 96);
 const _: () = assert!(offset_of!(RootEntry, serial) == 104);
+const _: () = assert!(offset_of!(RootEntry, batch) == 112);
 const _: () = assert!(offset_of!(RootEntry, checksum) == 120);
 const _: () = assert!(MAX_ROOT_NAME_BYTES < 64 && MAX_BYTES <= u32::MAX as usize);
 

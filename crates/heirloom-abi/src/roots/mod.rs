@@ -31,10 +31,15 @@
 //! Of the entries of one name the one with the highest serial counts. To retire that one instead takes the change back. A retired
 //! entry is room for another; nothing in it is read.
 //!
+//! Several roots may share what changes, so they change together: their new entries are a [`Batch`], each of which says how many it has. As
+//! long as there are fewer none of them counts, and the last one's store is that of all. Later some may be retired again; an entry that has no
+//! older one of its name counts in any case. Who retires what was superseded begins with the oldest batch ([`Root::batch`]).
+//!
 //! # Invariants (tested by [`Roots::read`])
 //!
 //! - *dense*: behind the first empty entry all are empty.
 //! - *whole*: every entry agrees with its checksum, every description with its fingerprint and with the object's size.
+//! - *together*: of a batch all entries count, or those alone that have none before them.
 //! - *apart*: no two entries have one name and one serial, and descriptions do not overlap.
 
 mod error;
@@ -47,7 +52,7 @@ mod write;
 pub use error::RootsError;
 pub use layout::{RootEntry, RootsHeader, head_bytes, used_bytes};
 pub use read::Roots;
-pub use write::{add, init, retire, set_state, supersede};
+pub use write::{add, init, new_batch, retire, set_state, supersede};
 /// The first bytes of the record: what it is, and its version.
 pub const COMPATIBLE: [u8; 24] = *b"heirloom-roots-v1\0\0\0\0\0\0\0";
 
@@ -108,4 +113,20 @@ pub struct Root<'a> {
     pub generation: u32,
     /// How often it has changed its type.
     pub serial: u64,
+    /// With which others it did.
+    pub batch: Batch,
+}
+
+/// Roots that change their types together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Batch {
+    /// Higher than those of all batches before that are in the record; 0 for none.
+    pub id: u32,
+    /// How many roots; 0 or 1 for one that changes alone.
+    pub nr_roots: u32,
+}
+
+impl Batch {
+    /// A root that changes alone.
+    pub const ALONE: Self = Self { id: 0, nr_roots: 0 };
 }

@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::layout::{
     ENTRIES_AT, ENTRY_BYTES, Layout, RootEntry, RootsHeader, check_object, entry_checksum, get_u32, get_u64,
 };
-use super::{COMPATIBLE, EMPTY, RETIRED, Root, RootState, RootsError};
+use super::{Batch, COMPATIBLE, EMPTY, RETIRED, Root, RootState, RootsError};
 use crate::checksum;
 use crate::note::check_root_name;
 use crate::types::{TypeView, fingerprint};
@@ -87,14 +87,24 @@ impl<'a> Roots<'a> {
     /// Searches a root by its name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<Root<'a>> {
-        self.iter_all().filter(|root| root.name == name).max_by_key(|root| root.serial)
+        let of_that_name = self.iter_all().filter(|root| root.name == name);
+        of_that_name.filter(|root| self.is_committed(root)).max_by_key(|root| root.serial)
     }
 
     /// True if another entry of its name counts.
     #[must_use]
     pub fn is_superseded(&self, root: &Root<'_>) -> bool {
-        root.serial < u64::MAX
-            && self.iter_all().any(|other| other.name == root.name && other.serial > root.serial)
+        let counts = |other: Root<'_>| other.serial > root.serial && self.is_committed(&other);
+        !self.is_committed(root) || self.iter_all().filter(|other| other.name == root.name).any(counts)
+    }
+
+    /// True if all of its batch are there, or nothing was before it.
+    fn is_committed(&self, root: &Root<'_>) -> bool {
+        let wanted = root.batch.nr_roots as usize;
+        let is_older = |other: &Root<'_>| other.name == root.name && other.serial < root.serial;
+        wanted <= 1
+            || self.iter_all().filter(|other| other.batch == root.batch).count() >= wanted
+            || !self.iter_all().any(|other| is_older(&other))
     }
 
     /// Finds a place among the descriptions for one of `len` bytes.
@@ -178,6 +188,7 @@ fn decode_entry(region: &[u8], index: usize) -> Result<Root<'_>, RootsError> {
     let len = get_u32(entry, offset_of!(RootEntry, description_bytes));
     let ty = region.get(offset as usize..).and_then(|rest| rest.get(..len as usize));
     let ty = ty.ok_or(RootsError::Description { index, offset, len })?;
+    let batch = get_u64(entry, offset_of!(RootEntry, batch));
     Ok(Root {
         index,
         state,
@@ -188,5 +199,6 @@ fn decode_entry(region: &[u8], index: usize) -> Result<Root<'_>, RootsError> {
         ty,
         generation: get_u32(entry, offset_of!(RootEntry, generation)),
         serial: get_u64(entry, offset_of!(RootEntry, serial)),
+        batch: Batch { id: (batch >> 32) as u32, nr_roots: batch as u32 },
     })
 }

@@ -108,7 +108,7 @@ fn what_does_not_fit_changes_nothing() {
 fn a_root_changes_its_object_and_back() {
     let mut region = with_roots(&["a", "b"]);
     let moved = NewRoot { object_offset: 0x40_0000, ..root("a") };
-    assert_eq!(supersede(&mut region, &moved), Ok(2));
+    assert_eq!(supersede(&mut region, &moved, Batch::ALONE), Ok(2));
     let read = |region: &[u8]| {
         let roots = Roots::read(region).unwrap();
         let found = roots.find("a").unwrap();
@@ -123,7 +123,7 @@ fn a_root_changes_its_object_and_back() {
     assert_eq!(retire(&mut region, 0), Err(RootsError::NoSuchRoot { index: 0, nr: 3 }));
     assert_eq!(add(&mut region, &root("c")), Ok(0), "a retired entry is room");
     let missing = RootsError::NoSuchRoot { index: 3, nr: 3 };
-    assert_eq!(supersede(&mut region, &root("z")), Err(missing));
+    assert_eq!(supersede(&mut region, &root("z"), Batch::ALONE), Err(missing));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_root_can_change_for_ever() {
     for nr in 0..1000 {
         let old = Roots::read(&region).unwrap().find("a").unwrap().index;
         let next = NewRoot { object_offset: 0x20_0000 + nr * 8, ..root("a") };
-        supersede(&mut region, &next).unwrap();
+        supersede(&mut region, &next, Batch::ALONE).unwrap();
         retire(&mut region, old).unwrap();
     }
     assert_eq!(Roots::read(&region).unwrap().find("a").unwrap().serial, 1000);
@@ -145,7 +145,7 @@ fn a_kill_while_a_retired_entry_is_used_again_leaves_the_old_record_or_the_new()
     retire(&mut before, 0).unwrap();
     let mut after = before.clone();
     let next = NewRoot { object_offset: 0x40_0000, ..root("a") };
-    assert_eq!(supersede(&mut after, &next), Ok(0));
+    assert_eq!(supersede(&mut after, &next, Batch::ALONE), Ok(0));
     let mut torn = before.clone();
     let descriptions_at = Layout::new(MIN_BYTES).unwrap().descriptions_at;
     let entry_at = Layout::entry_at(0);
@@ -185,4 +185,59 @@ fn a_root_behind_an_empty_entry_is_refused() {
     let mut region = with_roots(&["a", "b"]);
     region[Layout::entry_at(0)] = EMPTY;
     assert_eq!(Roots::read(&region).unwrap_err(), RootsError::Gap { index: 1 });
+}
+
+/// ```text
+/// |a0|b0|           |a0|b0|a1|          |a0|b0|a1|b1|       a1 counts together with b1
+/// ```
+#[test]
+fn roots_that_change_together_change_by_the_last_store() {
+    let mut region = with_roots(&["a", "b", "c"]);
+    let at = |region: &[u8], name: &str| Roots::read(region).unwrap().find(name).unwrap().object_offset;
+    let moved = |name| NewRoot { object_offset: 0x40_0000, ..root(name) };
+    let batch = new_batch(&region, 2).unwrap();
+    assert_eq!(batch, Batch { id: 1, nr_roots: 2 });
+    supersede(&mut region, &moved("a"), batch).unwrap();
+    assert_eq!((at(&region, "a"), at(&region, "b")), (0x20_0000, 0x20_0000));
+    let roots = Roots::read(&region).unwrap();
+    assert_eq!((roots.len(), roots.iter_all().count()), (3, 4));
+    assert!(roots.iter().all(|root| root.serial == 0));
+
+    // Cut here, the next one begins anew, and what was left does not count for it.
+    let mut again = region.clone();
+    let next = new_batch(&again, 2).unwrap();
+    assert_eq!(next.id, 2);
+    assert_eq!(supersede(&mut again, &moved("b"), next), Ok(4));
+    assert_eq!((at(&again, "a"), at(&again, "b")), (0x20_0000, 0x20_0000));
+    assert_eq!(supersede(&mut again, &moved("a"), next), Ok(5));
+    assert_eq!((at(&again, "a"), at(&again, "b")), (0x40_0000, 0x40_0000));
+    assert_eq!(Roots::read(&again).unwrap().find("a").unwrap().serial, 2);
+
+    supersede(&mut region, &moved("b"), batch).unwrap();
+    assert_eq!((at(&region, "a"), at(&region, "b")), (0x40_0000, 0x40_0000));
+    // To retire one takes all back.
+    let mut back = region.clone();
+    retire(&mut back, 4).unwrap();
+    assert_eq!((at(&back, "a"), at(&back, "b")), (0x20_0000, 0x20_0000));
+    // Nothing is taken back by retiring what was before, one after the other, nor by the next change of one of them.
+    for before in [0, 1] {
+        retire(&mut region, before).unwrap();
+        assert_eq!((at(&region, "a"), at(&region, "b")), (0x40_0000, 0x40_0000));
+    }
+    let alone = NewRoot { object_offset: 0x60_0000, ..root("a") };
+    let next = new_batch(&region, 1).unwrap();
+    supersede(&mut region, &alone, next).unwrap();
+    let is_old = |root: &Root<'_>| root.name == "a" && root.serial == 1;
+    let old = Roots::read(&region).unwrap().iter_all().find(is_old).unwrap().index;
+    retire(&mut region, old).unwrap();
+    assert_eq!((at(&region, "a"), at(&region, "b")), (0x60_0000, 0x40_0000));
+}
+
+#[test]
+fn a_poisoned_root_stays_so_when_it_changes() {
+    let mut region = with_roots(&["a"]);
+    set_state(&mut region, 0, RootState::Poisoned).unwrap();
+    supersede(&mut region, &NewRoot { object_offset: 0x40_0000, ..root("a") }, Batch::ALONE).unwrap();
+    let found = Roots::read(&region).unwrap().find("a").unwrap();
+    assert_eq!((found.serial, found.state), (1, RootState::Poisoned));
 }

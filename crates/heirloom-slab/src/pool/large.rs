@@ -302,7 +302,8 @@ impl<H: Host> Pool<H> {
             BLOCK_KIND_HUGE => bytes == block.object_bytes.load(Relaxed),
             BLOCK_KIND_SLABS => {
                 let last = self.arena.slab(block.offset.load(Relaxed), unit + units - 1).head;
-                let is_tail = last.kind.load(Relaxed) == SLAB_KIND_TAIL && last.head_unit.load(Relaxed) == unit;
+                let is_tail =
+                    last.kind.load(Relaxed) == SLAB_KIND_TAIL && last.head_unit.load(Relaxed) == unit;
                 bytes <= u64::from(units) << self.geometry.unit_shift && (units == 1 || is_tail)
             }
             _ => false,

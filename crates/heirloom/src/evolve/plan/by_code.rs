@@ -6,13 +6,13 @@ use heirloom_abi::types::{History, Relatives, Shape, TypeView, first_change};
 use super::planner::{Planner, Step};
 use super::{Between, Direction, Node, Refusal};
 
-impl Planner {
+impl<'a> Planner<'a> {
     /// The way through the program's own code, where it declares one that leads there.
     pub(super) fn by_code(
         &mut self,
-        old: &TypeView<'_>,
-        new: &TypeView<'_>,
-        history: &History<'_>,
+        old: &TypeView<'a>,
+        new: &TypeView<'a>,
+        history: &History<'a>,
     ) -> Result<Option<Step>, Refusal> {
         let (relatives, known) = match self.direction {
             Direction::Forward => (history.from, old),
@@ -60,7 +60,7 @@ impl Planner {
     }
 
     /// The part of the way that the program's code does not do.
-    pub(super) fn ends<'a, 'v>(
+    pub(super) fn ends<'v>(
         &self,
         other: &'v TypeView<'a>,
         old: &'v TypeView<'a>,
@@ -72,7 +72,7 @@ impl Planner {
         }
     }
 
-    pub(super) fn direct(&self, old: &TypeView<'_>, new: &TypeView<'_>) -> bool {
+    pub(super) fn direct(&self, old: &TypeView<'a>, new: &TypeView<'a>) -> bool {
         let mut alone = self.aside();
         let history = History { from: NO_RELATIVES, back_to: NO_RELATIVES, ..self.history(old, new) };
         match (old.shape, new.shape) {

@@ -2,51 +2,55 @@
 
 use heirloom_abi::types::{FieldView, Fields, History, Shape, TypeView};
 
+use super::keeps::{Keeps, is_filled_before_a_move};
 use super::planner::{Planner, shown};
 use super::{Direction, Fill, Move, Node, Refusal, With};
-use crate::evolve::collection::{self, Collection};
+use crate::evolve::collection::{self, Collection, TextForm};
 
-impl Planner {
+impl<'a> Planner<'a> {
     pub(super) fn structure(
         &mut self,
-        old: &TypeView<'_>,
-        new: &TypeView<'_>,
-        from: Fields<'_>,
-        to: Fields<'_>,
-        history: &History<'_>,
+        old: &TypeView<'a>,
+        new: &TypeView<'a>,
+        from: Fields<'a>,
+        to: Fields<'a>,
+        history: &History<'a>,
     ) -> Result<(Node, bool, bool), Refusal> {
         let found = self.fields(new.name, from, to, history)?;
         let stays = found.stays && old.size == new.size && old.align == new.align;
         if stays && found.is_plain {
             return Ok((Node::Copy(new.size as usize), true, true));
         }
-        Ok((Node::Fields(found.moves, found.fills), stays, found.is_plain))
+        let node = Node::Fields(found.moves, found.fills, found.keeps);
+        Ok((node, stays, found.is_plain))
     }
 
     pub(super) fn fields(
         &mut self,
         of: &str,
-        from: Fields<'_>,
-        to: Fields<'_>,
-        history: &History<'_>,
+        from: Fields<'a>,
+        to: Fields<'a>,
+        history: &History<'a>,
     ) -> Result<FoundFields, Refusal> {
         let forward = self.direction == Direction::Forward;
-        let is_source = |source: &FieldView<'_>, target: &FieldView<'_>| {
+        let is_source = |source: &FieldView<'a>, target: &FieldView<'a>| {
             let mut was = if forward { target.rules.was } else { source.rules.was };
             let former = if forward { source.name } else { target.name };
             source.name == target.name || was.any(|name| name == former)
         };
-        let mut found = FoundFields { moves: Vec::new(), fills: Vec::new(), stays: true, is_plain: true };
-        for target in to {
+        let mut found = FoundFields::none();
+        let (mut sources, mut is_all_moved) = (Vec::new(), true);
+        for (nth, target) in to.into_iter().enumerate() {
             // A field of the same name before one that was called so.
             let source = from
                 .into_iter()
-                .find(|source| source.name == target.name)
-                .or_else(|| from.into_iter().find(|source| is_source(source, &target)));
-            let Some(source) = source else {
+                .enumerate()
+                .find(|(_, source)| source.name == target.name)
+                .or_else(|| from.into_iter().enumerate().find(|(_, source)| is_source(source, &target)));
+            let Some((place, source)) = source else {
                 found.stays = false;
                 let with = self.fill(of, &target, history)?;
-                found.fills.push(Fill { to: target.offset as usize, with });
+                found.fills.push(Fill { nth, to: target.offset as usize, with });
                 continue;
             };
             let step = self.within(format!("{}.{}: ", shown(of), target.name), |planner| {
@@ -54,7 +58,9 @@ impl Planner {
             })?;
             found.stays &= step.stays && source.offset == target.offset;
             found.is_plain &= step.is_plain;
+            sources.push(place);
             found.moves.push(Move {
+                nth,
                 from: source.offset as usize,
                 to: target.offset as usize,
                 node: step.node,
@@ -65,7 +71,7 @@ impl Planner {
             if is_taken {
                 continue;
             }
-            found.stays = false;
+            (found.stays, is_all_moved) = (false, false);
             let name = source.name;
             if forward && !history.removed.into_iter().any(|removed| removed == name) {
                 return self.refuse(format!(
@@ -82,14 +88,16 @@ impl Planner {
                 ));
             }
         }
+        let filled = is_filled_before_a_move(&found.moves, &found.fills);
+        found.keeps = Keeps::of_fields(is_all_moved, &sources, filled);
         Ok(found)
     }
 
     pub(super) fn fill(
         &self,
         of: &str,
-        target: &FieldView<'_>,
-        history: &History<'_>,
+        target: &FieldView<'a>,
+        history: &History<'a>,
     ) -> Result<With, Refusal> {
         let name = target.name;
         if self.direction == Direction::Forward {
@@ -118,11 +126,13 @@ pub(super) struct FoundFields {
     pub(super) fills: Vec<Fill>,
     pub(super) stays: bool,
     pub(super) is_plain: bool,
+    pub(super) keeps: Keeps,
 }
 
 impl FoundFields {
     pub(super) fn none() -> Self {
-        Self { moves: Vec::new(), fills: Vec::new(), stays: true, is_plain: true }
+        let (moves, fills) = Default::default();
+        Self { moves, fills, stays: true, is_plain: true, keeps: Keeps::ALL }
     }
 }
 
@@ -145,9 +155,13 @@ fn write_empty(ty: &TypeView<'_>, at: usize, bytes: &mut Vec<(usize, Vec<u8>)>) 
         }
         Shape::Collection { format_version, args } => {
             match collection::parts(ty.name, format_version, args) {
-                Some(Collection::Text) => true,
-                Some(Collection::Sequence(of)) => {
-                    // No block: the start is no address, but aligned like one.
+                // All zeroes, or no block: the start is no address, but aligned like one.
+                Some(Collection::Text(TextForm::Short) | Collection::Tree(..) | Collection::Niche(_)) => true,
+                Some(Collection::Text(TextForm::Row(_))) => {
+                    bytes.push((at, 1_u64.to_le_bytes().to_vec()));
+                    true
+                }
+                Some(Collection::Sequence(_, of)) => {
                     bytes.push((at, of.align.to_le_bytes().to_vec()));
                     true
                 }
@@ -157,9 +171,14 @@ fn write_empty(ty: &TypeView<'_>, at: usize, bytes: &mut Vec<(usize, Vec<u8>)>) 
                     true
                 }
                 Some(Collection::Lock(offset, value)) => write_empty(&value, at + offset as usize, bytes),
-                Some(Collection::Niche(_)) => true,
-                Some(Collection::Plain) => ty.name == "PhantomData",
-                Some(Collection::Owned(_)) | None => false,
+                // Nothing was made yet: the word is zero, and so is the value.
+                Some(Collection::Late(..)) => true,
+                Some(Collection::Shared(false, of)) => {
+                    bytes.push((at, of.align.max(8).to_le_bytes().to_vec()));
+                    true
+                }
+                Some(Collection::Plain) => matches!(ty.name, "PhantomData" | "Once"),
+                Some(Collection::Owned(_) | Collection::Shared(true, _) | Collection::Texts) | None => false,
             }
         }
         Shape::Recursive => false,

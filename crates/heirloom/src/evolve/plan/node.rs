@@ -1,8 +1,11 @@
 //! The steps of a plan: each from an address of a value of one layout to one of the other.
 
 use super::NodeId;
-use crate::evolve::collection::Buckets;
+use super::keeps::Keeps;
+use crate::btree_map::shape::Shape as TreeShape;
+use crate::evolve::collection::{Buckets, Counted, Row, TextForm};
 use crate::evolve::number::Number;
+
 /// One step, from an address to an address.
 #[derive(Debug)]
 pub(in crate::evolve) enum Node {
@@ -15,11 +18,12 @@ pub(in crate::evolve) enum Node {
         to: Number,
         path: String,
     },
-    Fields(Vec<Move>, Vec<Fill>),
+    Fields(Vec<Move>, Vec<Fill>, Keeps),
     Cases {
         from_tag: usize,
         to_tag: usize,
         cases: Vec<Case>,
+        keeps: Keeps,
         path: String,
     },
     Array {
@@ -28,27 +32,57 @@ pub(in crate::evolve) enum Node {
         to: usize,
         elem: NodeId,
     },
-    Text,
+    Text {
+        from: TextForm,
+        to: TextForm,
+    },
     Sequence {
+        row: Row,
         from: Stride,
         to: Stride,
         elem: NodeId,
     },
     Owned {
-        size: usize,
-        align: usize,
+        from: Stride,
+        to: Stride,
         value: NodeId,
     },
+    /// One value that several own, or that this does not own.
+    Shared {
+        owns: bool,
+        from: Counted,
+        to: Counted,
+        value: NodeId,
+        /// What it is afterwards: all that lead to one value must make the same of it.
+        identity: u64,
+        /// Nothing that it reaches changes, so it is taken along: others may have it who do not change.
+        is_kept: bool,
+        path: String,
+    },
     Map {
+        /// Bytes of the head, as they are but for what has to change.
+        head: usize,
         from: Buckets,
         to: Buckets,
         key: NodeId,
         value: NodeId,
         keys_stay: bool,
     },
+    Tree {
+        from: Pairs,
+        to: Pairs,
+        key: NodeId,
+        value: NodeId,
+    },
     /// A head as it is, and a value behind it.
     Lock {
         head: usize,
+        from: usize,
+        to: usize,
+        value: NodeId,
+    },
+    /// The same, where the head says that the value was made.
+    Late {
         from: usize,
         to: usize,
         value: NodeId,
@@ -73,6 +107,14 @@ pub(in crate::evolve) struct Between {
     pub(in crate::evolve) align: usize,
 }
 
+/// The nodes of an ordered map, and the bytes of what they hold.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::evolve) struct Pairs {
+    pub(in crate::evolve) shape: TreeShape,
+    pub(in crate::evolve) key: usize,
+    pub(in crate::evolve) value: usize,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(in crate::evolve) struct Stride {
     pub(in crate::evolve) bytes: usize,
@@ -81,6 +123,8 @@ pub(in crate::evolve) struct Stride {
 
 #[derive(Debug)]
 pub(in crate::evolve) struct Move {
+    /// Its place among the fields of the new type.
+    pub(super) nth: usize,
     pub(in crate::evolve) from: usize,
     pub(in crate::evolve) to: usize,
     pub(in crate::evolve) node: NodeId,
@@ -89,6 +133,8 @@ pub(in crate::evolve) struct Move {
 /// A field without a predecessor.
 #[derive(Debug)]
 pub(in crate::evolve) struct Fill {
+    /// Its place among the fields of the new type.
+    pub(super) nth: usize,
     pub(in crate::evolve) to: usize,
     pub(in crate::evolve) with: With,
 }
@@ -109,4 +155,35 @@ pub(in crate::evolve) struct Case {
     pub(in crate::evolve) name: String,
     pub(in crate::evolve) moves: Vec<Move>,
     pub(in crate::evolve) fills: Vec<Fill>,
+}
+
+impl Node {
+    /// Steps side by side, each at an offset that stays.
+    pub(super) fn in_a_row(steps: &[(usize, NodeId)]) -> Self {
+        let field = |(nth, &(at, node)): (usize, &(usize, NodeId))| Move { nth, from: at, to: at, node };
+        Self::Fields(steps.iter().enumerate().map(field).collect(), Vec::new(), Keeps::ALL)
+    }
+
+    /// The steps that this one takes on its way.
+    pub(in crate::evolve) fn children(&self) -> Vec<NodeId> {
+        let of = |moves: &[Move]| moves.iter().map(|field| field.node).collect();
+        match self {
+            Self::Open | Self::Copy(_) | Self::Number { .. } | Self::Text { .. } => Vec::new(),
+            Self::Fields(moves, ..) => of(moves),
+            Self::Cases { cases, .. } => {
+                cases.iter().flat_map(|case| -> Vec<_> { of(&case.moves) }).collect()
+            }
+            Self::Array { elem: node, .. }
+            | Self::Sequence { elem: node, .. }
+            | Self::Owned { value: node, .. }
+            | Self::Shared { value: node, .. }
+            | Self::Lock { value: node, .. }
+            | Self::Late { value: node, .. }
+            | Self::Niche { value: node, .. } => vec![*node],
+            Self::Map { key, value, .. } | Self::Tree { key, value, .. } => vec![*key, *value],
+            Self::Custom { before, after, .. } => {
+                before.iter().chain(after).map(|between| between.node).collect()
+            }
+        }
+    }
 }

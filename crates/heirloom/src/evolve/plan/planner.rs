@@ -11,19 +11,23 @@ use std::rc::Rc;
 
 use heirloom_abi::types::{ARRAY, History, Shape, TUPLE, TypeView, first_change};
 
+use super::identity::identity;
 use super::{Direction, Node, NodeId, Refusal};
 use crate::evolve::number::Number;
+
 /// More than any type that a person has declared takes. A description that leads in circles must come to an end.
 pub(super) const MOST_STEPS: u32 = 100_000;
 
-pub(super) struct Planner {
+pub(super) struct Planner<'a> {
     pub(super) direction: Direction,
     /// What all attempts together may still take.
     steps_left: Rc<Cell<u32>>,
     pub(super) nodes: Vec<Node>,
     path: Vec<String>,
-    /// Structs and enums that are being looked at: both names, and the step that will be theirs.
-    around: Vec<(String, String, NodeId)>,
+    /// Whether the bytes of each step may stay, but for what it leads back to.
+    stays: Vec<bool>,
+    /// Structs and enums that are being looked at, and the step that will be theirs.
+    around: Vec<(TypeView<'a>, TypeView<'a>, NodeId)>,
     pub(super) chain: Vec<String>,
 }
 
@@ -37,10 +41,24 @@ pub(super) struct Step {
     pub(super) is_plain: bool,
 }
 
-impl Planner {
+impl<'a> Planner<'a> {
     pub(super) fn new(direction: Direction, steps_left: Rc<Cell<u32>>) -> Self {
-        let (nodes, path, around, chain) = Default::default();
-        Self { direction, steps_left, nodes, path, around, chain }
+        let (nodes, path, stays, around, chain) = Default::default();
+        Self { direction, steps_left, nodes, path, stays, around, chain }
+    }
+
+    /// The steps, and of each whether its bytes may stay, with all that it leads to.
+    pub(super) fn finish(mut self) -> (Vec<Node>, Vec<bool>, Vec<String>) {
+        loop {
+            let moves = |id: &NodeId| {
+                self.stays[*id] && self.nodes[*id].children().iter().any(|&child| !self.stays[child])
+            };
+            let found: Vec<_> = (0..self.nodes.len()).filter(moves).collect();
+            if found.is_empty() {
+                return (self.nodes, self.stays, self.chain);
+            }
+            found.into_iter().for_each(|id| self.stays[id] = false);
+        }
     }
 
     /// Another, to find out whether something can be done at all.
@@ -50,6 +68,7 @@ impl Planner {
 
     pub(super) fn push(&mut self, node: Node, stays: bool, is_plain: bool) -> Step {
         self.nodes.push(node);
+        self.stays.push(stays);
         Step { node: self.nodes.len() - 1, stays, is_plain }
     }
 
@@ -81,16 +100,14 @@ impl Planner {
         let found = look(self);
         if found.is_err() {
             self.nodes.truncate(nodes);
+            self.stays.truncate(nodes);
             self.chain.truncate(chain);
         }
         found
     }
 
-    pub(super) fn step(&mut self, old: &TypeView<'_>, new: &TypeView<'_>) -> Result<Step, Refusal> {
-        match self.steps_left.get().checked_sub(1) {
-            Some(left) => self.steps_left.set(left),
-            None => return self.refuse("the ways that the types offer are too many to look at"),
-        }
+    pub(super) fn step(&mut self, old: &TypeView<'a>, new: &TypeView<'a>) -> Result<Step, Refusal> {
+        self.spend(1)?;
         let history = self.history(old, new);
         let is_same = first_change(old, new).is_none();
         if !is_same && let Some(step) = self.by_code(old, new, &history)? {
@@ -126,7 +143,8 @@ impl Planner {
                 Shape::Collection { format_version: b, args: to },
             ) => self.collection(old, new, (a, from), (b, to)),
             (Shape::Recursive, Shape::Recursive) => {
-                let same = |around: &&(String, String, NodeId)| around.0 == old.name && around.1 == new.name;
+                let same =
+                    |(a, b, _): &&(TypeView<'_>, TypeView<'_>, _)| a.name == old.name && b.name == new.name;
                 match self.around.iter().rev().find(same) {
                     // Whether it stays is decided where it stands.
                     Some(&(_, _, node)) => Ok(Step { node, stays: true, is_plain: false }),
@@ -140,14 +158,14 @@ impl Planner {
         }
     }
 
-    pub(super) fn history<'a>(&self, old: &TypeView<'a>, new: &TypeView<'a>) -> History<'a> {
+    pub(super) fn history(&self, old: &TypeView<'a>, new: &TypeView<'a>) -> History<'a> {
         match self.direction {
             Direction::Forward => new.history(),
             Direction::Back => old.history(),
         }
     }
 
-    pub(super) fn other_type<T>(&self, old: &TypeView<'_>, new: &TypeView<'_>) -> Result<T, Refusal> {
+    pub(super) fn other_type<T>(&self, old: &TypeView<'a>, new: &TypeView<'a>) -> Result<T, Refusal> {
         let help = match self.direction {
             Direction::Forward => {
                 "declare what it is made from: #[heritable(from = ..)] on the type around it"
@@ -157,7 +175,7 @@ impl Planner {
         self.refuse(format!("{old} -> {new}; {help}"))
     }
 
-    pub(super) fn named(&self, old: &TypeView<'_>, new: &TypeView<'_>) -> Result<(), Refusal> {
+    pub(super) fn named(&self, old: &TypeView<'a>, new: &TypeView<'a>) -> Result<(), Refusal> {
         if old.name == new.name {
             return Ok(());
         }
@@ -167,21 +185,39 @@ impl Planner {
 
     pub(super) fn enclosed(
         &mut self,
-        old: &TypeView<'_>,
-        new: &TypeView<'_>,
+        old: &TypeView<'a>,
+        new: &TypeView<'a>,
         look: impl FnOnce(&mut Self) -> Result<(Node, bool, bool), Refusal>,
     ) -> Result<Step, Refusal> {
         let open = self.push(Node::Open, false, false);
-        self.around.push((old.name.to_owned(), new.name.to_owned(), open.node));
+        self.around.push((*old, *new, open.node));
         let found = look(self);
         self.around.pop();
         let (node, stays, is_plain) = found?;
         self.nodes[open.node] = node;
+        self.stays[open.node] = stays;
         Ok(Step { node: open.node, stays, is_plain })
     }
 
-    /// The way through the program's own code, where it declares one that leads there.
-    pub(super) fn primitive(&mut self, old: &TypeView<'_>, new: &TypeView<'_>) -> Result<Step, Refusal> {
+    /// What a type is that is come by here.
+    pub(super) fn identity(&self, of: &TypeView<'a>) -> Result<u64, Refusal> {
+        let around: Vec<_> = self.around.iter().map(|around| around.1).collect();
+        let (identity, nr_types) = identity(of, &around);
+        self.spend(nr_types)?;
+        Ok(identity)
+    }
+
+    /// A description that leads in circles must come to an end.
+    fn spend(&self, steps: usize) -> Result<(), Refusal> {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        match self.steps_left.get().checked_sub(steps) {
+            Some(left) => self.steps_left.set(left),
+            None => return self.refuse("the ways that the types offer are too many to look at"),
+        }
+        Ok(())
+    }
+
+    pub(super) fn primitive(&mut self, old: &TypeView<'a>, new: &TypeView<'a>) -> Result<Step, Refusal> {
         if old.name == new.name && old.size == new.size {
             return Ok(self.push(Node::Copy(new.size as usize), true, true));
         }

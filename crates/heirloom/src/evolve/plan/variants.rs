@@ -3,22 +3,24 @@
 use heirloom_abi::types::{Cases, Fields, History, Shape, TypeView, Variants};
 
 use super::fields::FoundFields;
+use super::keeps::Keeps;
 use super::planner::Planner;
 use super::{Case, Direction, Node, Refusal};
 use crate::evolve::number::Number;
 
-impl Planner {
+impl<'a> Planner<'a> {
     pub(super) fn enumeration(
         &mut self,
-        old: &TypeView<'_>,
-        new: &TypeView<'_>,
-        history: &History<'_>,
+        old: &TypeView<'a>,
+        new: &TypeView<'a>,
+        history: &History<'a>,
     ) -> Result<(Node, bool, bool), Refusal> {
         let (from, to) = (variants(old), variants(new));
         let (Some((from_tag, from)), Some((to_tag, to))) = (from, to) else {
             return self.refuse("the tag of an enum is no integer");
         };
         let forward = self.direction == Direction::Forward;
+        let mut keeps = Keeps::ALL;
         let (mut cases, mut stays, mut is_plain) =
             (Vec::new(), old.size == new.size && old.align == new.align, true);
         stays &= from_tag == to_tag;
@@ -63,9 +65,7 @@ impl Planner {
                 continue;
             };
             let found = match (source.fields, target.fields) {
-                (None, None) => {
-                    FoundFields { moves: Vec::new(), fills: Vec::new(), stays: true, is_plain: true }
-                }
+                (None, None) => FoundFields::none(),
                 (Some(from), Some(to)) => self.fields(target.name, from, to, history)?,
                 (Some(from), None) if from.count() == 0 => FoundFields::none(),
                 (None, Some(to)) if to.count() == 0 => FoundFields::none(),
@@ -77,6 +77,7 @@ impl Planner {
             };
             stays &= found.stays && source.value == target.value;
             is_plain &= found.is_plain;
+            keeps = keeps.and(found.keeps);
             cases.push(Case {
                 from_value: source.value,
                 to_value: Some(target.value),
@@ -89,7 +90,8 @@ impl Planner {
         if stays && is_plain {
             return Ok((Node::Copy(new.size as usize), true, true));
         }
-        Ok((Node::Cases { from_tag, to_tag, cases, path }, stays, is_plain))
+        let keeps = keeps.and(Keeps::of_cases(&cases));
+        Ok((Node::Cases { from_tag, to_tag, cases, keeps, path }, stays, is_plain))
     }
 }
 
