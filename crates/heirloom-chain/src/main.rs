@@ -172,13 +172,16 @@ fn live(args: &Args) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// Fills an empty heap.
+/// Fills what is empty.
 fn fill(heap: &Heap, objects: u64) {
     let inside = heap.enter();
     let mut sessions = SESSIONS.get(&inside).lock();
     if sessions.is_empty() {
         sessions.extend((0..objects).map(|id| (id, content::session(id))));
-        EVENTS.get(&inside).lock().extend((0..objects / 10).map(content::event));
+    }
+    let mut events = EVENTS.get(&inside).lock();
+    if events.is_empty() {
+        events.extend((0..objects / 10).map(content::event));
     }
     let mut docs = DOCS.get(&inside).lock();
     let mut recent = RECENT.get(&inside).lock();
