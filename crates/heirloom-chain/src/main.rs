@@ -45,6 +45,8 @@ struct Args {
     at_first_use: bool,
     /// Says that it is there, and ends when its standard input does.
     stay: bool,
+    /// Begins another hand-over while the one to the next is under way, and calls it off.
+    twice: bool,
     /// Ends as by a kill, while it changes the sessions.
     die: bool,
     /// What becomes of the sessions if it did.
@@ -69,6 +71,7 @@ fn read_args() -> Args {
         lost_notes,
         at_first_use: false,
         stay: false,
+        twice: false,
         die: false,
         on_poison: None,
         next,
@@ -81,6 +84,7 @@ fn read_args() -> Args {
             "--lost-notes" => read.lost_notes = true,
             "--at-first-use" => read.at_first_use = true,
             "--stay" => read.stay = true,
+            "--twice" => read.twice = true,
             "--die" => read.die = true,
             "--on-poison" => read.on_poison = Some(value()),
             path if !path.starts_with('-') => read.next.push(arg),
@@ -92,7 +96,7 @@ fn read_args() -> Args {
 
 fn usage() -> ! {
     eprintln!(
-        "usage: chain [--objects N] [--file PATH] [--lost-notes] [--at-first-use] [--stay] [NEXT-PROGRAM ..]"
+        "usage: chain [--objects N] [--file PATH] [--lost-notes] [--at-first-use] [--stay] [--twice] [NEXT-PROGRAM ..]"
     );
     std::process::exit(2)
 }
@@ -262,7 +266,18 @@ fn hand_on(heap: &Heap, args: &Args, next: &str) -> Result<HandOverError, AnyErr
     for root in &report.roots {
         eprintln!("chain v{VERSION} -> {next}: {}: {}", root.name, root.way);
     }
-    match heap.hand_over(command) {
+    let other = || match heap.hand_over_to(Command::current_exe()?).at_rest(|_| Err("not this one")).go() {
+        Err(HandOverError::NotAtRest { .. }) => Ok(()),
+        Err(error) => Err(AnyError::from(error)),
+        Ok(never) => match never {},
+    };
+    let leaving = heap.hand_over_to(command);
+    let leaving = if args.twice {
+        leaving.at_rest(move |_| other().map_err(|error| error.to_string()))
+    } else {
+        leaving
+    };
+    match leaving.go() {
         Ok(never) => match never {},
         Err(error) => Ok(error),
     }

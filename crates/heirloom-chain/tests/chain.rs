@@ -146,6 +146,16 @@ fn a_version_that_nobody_goes_back_to_is_refused() {
     assert_eq!(lines(&output).len(), 2, "{}", errors(&output));
 }
 
+/// Version 5 writes its roots as version 4 has them, whatever another hand-over of the same process has come to meanwhile.
+#[test]
+fn a_hand_over_that_is_called_off_takes_nothing_from_another() {
+    let file = Scratch::new("twice");
+    let output = run_with(&["--twice"], "v5", 300, file.empty(), &["v4"], &[]);
+    let lines = lines(&output);
+    let checked: Vec<_> = lines.iter().map(|line| (&line["version"], &line["checked"])).collect();
+    assert_eq!(checked, [(&5.into(), &330.into()), (&4.into(), &330.into())], "{}", errors(&output));
+}
+
 /// The program answers before anything is migrated, and each root is of the new type when it is used.
 #[test]
 fn roots_migrate_at_their_first_use() {

@@ -36,6 +36,8 @@ pub struct Config {
     pub heap_limit: u64,
     /// Whether a heap file that cannot be taken over is set aside.
     pub cold_start: bool,
+    /// Whether what kills have left without an owner is looked for, and given back, when the heap is found at the start.
+    pub reclaim_leaks: bool,
     /// How an upgrade starts the next program.
     pub channel: heirloom::Channel,
     /// Whether closing a heap file writes checksums and opening it compares them.
@@ -168,6 +170,7 @@ impl Default for Config {
             heap: Backing::default(),
             heap_limit: 0,
             cold_start: false,
+            reclaim_leaks: false,
             channel: heirloom::Channel::Spawn,
             seal: false,
         }

@@ -177,6 +177,7 @@ pub fn serve(mut config: Config, notify: &dyn Fn(Notice)) -> Result<(), ServeErr
 
 fn options(config: &Config) -> Options {
     let mut options = Options::new().cold_start(config.cold_start).seal(config.seal);
+    options = options.reclaim_leaks(config.reclaim_leaks);
     if let Backing::File(path) = &config.heap {
         options = options.file(path);
     }

@@ -113,8 +113,8 @@ const ROWS: [(&str, Work, Work); 8] = [
         |heap, places, n| {
             heap.transact(|tx| {
                 let mut table = tx.map(&mut places.table, 1)?;
-                table.remove(tx, &(n % 1000))?;
-                table.insert(tx, n % 1000, n)?;
+                table.remove(&(n % 1000))?;
+                table.insert(n % 1000, n)?;
                 Ok(())
             })
         },
@@ -129,8 +129,8 @@ const ROWS: [(&str, Work, Work); 8] = [
         |heap, places, n| {
             heap.transact(|tx| {
                 let mut stack = tx.vec(&mut places.stack, 1)?;
-                stack.push(tx, n)?;
-                stack.pop(tx)?;
+                stack.push(n)?;
+                stack.pop()?;
                 Ok(())
             })
         },

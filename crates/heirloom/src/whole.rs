@@ -3,7 +3,7 @@
 //! ```text
 //! up to a word          one store
 //! two words             one store: control and mask of a table, start and capacity of a block     `two_words`
-//! up to four places     old bytes into the thread's diary -> it covers them -> new bytes -> it covers nothing     `guarded`
+//! any number of places  old bytes into the thread's diary -> it covers them -> new bytes -> it covers nothing     `guarded`, `Undo`
 //! ```
 //!
 //! A kill leaves a thread at a prefix of its program order, between two instructions. What one instruction stores is therefore all there or
@@ -14,8 +14,8 @@
 //!
 //! - *one store*: on x86-64 and aarch64 two words are stored by one instruction, which is written out, as a compiler may split what it
 //!   makes itself. Elsewhere they are two stores, the first word first, and a kill between them is not covered.
-//! - *noted*: what `guarded` writes is in the diary before, if a heap that is open holds it and the heap has room for a diary: a thread has
-//!   one from its first such change on. Memory outside the heap dies with its process and needs none.
+//! - *noted*: what is written under an [`Undo`] is in the diary before, if it lies in the heap that is open, and if that has room for a diary: a thread
+//!   has one from its first such change on. Memory outside the heap dies with its process and needs none.
 
 #![expect(unsafe_code, reason = "stores through pointers, with the instructions that it names")]
 
@@ -101,21 +101,31 @@ pub(crate) unsafe fn two_words(at: *mut [u64; 2], words: [u64; 2]) {
     step();
 }
 
+/// Swaps two values, which may be the same: a kill leaves them swapped or not.
+///
+/// # Safety
+///
+/// Both are valid for reading and writing.
+#[inline]
+pub(crate) unsafe fn swap<T>(one: *mut T, other: *mut T) {
+    if one != other {
+        // SAFETY: by the caller.
+        unsafe { guarded([Place::of(one, 1), Place::of(other, 1)], || one.swap(other)) };
+    }
+}
+
 /// Runs `change`, which writes nothing but the places, and does not panic: after a kill it has happened or not.
 ///
 /// # Safety
 ///
-/// The places can be read.
+/// The places can be read, and there is one.
 #[inline(always)]
 pub(crate) unsafe fn guarded<const N: usize, T>(places: [Place; N], change: impl FnOnce() -> T) -> T {
+    let mut undo = Undo::begin(places[0].start);
     // SAFETY: by the caller.
-    let note = unsafe { Note::take(&places) };
+    unsafe { undo.note(places) };
     let outcome = change();
-    step();
-    // Where the heap has not one page for a diary, the change is made all the same.
-    if let Ok(Some(note)) = note {
-        note.retire();
-    }
+    undo.retire();
     outcome
 }
 
@@ -128,14 +138,55 @@ pub(crate) unsafe fn guarded_or_not_at_all<const N: usize, T>(
     places: [Place; N],
     change: impl FnOnce() -> T,
 ) -> Result<T, AllocError> {
-    // SAFETY: by the caller.
-    let note = unsafe { Note::take(&places)? };
-    let outcome = change();
-    step();
-    if let Some(note) = note {
-        note.retire();
+    let mut note = Note::begin(places[0].start)?;
+    if let Some(note) = &mut note {
+        // SAFETY: by the caller.
+        unsafe { note.add(&places)? };
     }
+    let outcome = change();
+    Undo(note).retire();
     Ok(outcome)
+}
+
+/// What a change of several steps has written down so far; without a diary for it, nothing.
+///
+/// The change allocates before its first note, frees behind the last write, and does not panic in between.
+pub(crate) struct Undo(Option<Note>);
+
+impl Undo {
+    /// Begins a change of something that lies in the heap if `place` does.
+    #[inline(always)]
+    pub(crate) fn begin(place: NonNull<u8>) -> Self {
+        // Where the heap has not one page for a diary, the change is made all the same.
+        Self(Note::begin(place).unwrap_or(None))
+    }
+
+    /// For what nobody can reach yet.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Writes places down that are written next.
+    ///
+    /// # Safety
+    ///
+    /// The places can be read.
+    #[inline(always)]
+    pub(crate) unsafe fn note<const N: usize>(&mut self, places: [Place; N]) {
+        if let Some(note) = &mut self.0 {
+            // SAFETY: by the caller.
+            let _without_where_it_does_not_fit = unsafe { note.add(&places) };
+        }
+    }
+
+    /// All is written: the change has happened.
+    #[inline(always)]
+    pub(crate) fn retire(self) {
+        step();
+        if let Some(note) = self.0 {
+            note.retire();
+        }
+    }
 }
 
 /// True where two words are stored at once.

@@ -71,6 +71,11 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     cold_start: bool,
 
+    /// At a start from a stored heap, look for blocks that kills have left without an owner and give them back; takes time with the number
+    /// of keys. `heirloom verify --leaks` tells how many there are
+    #[arg(long)]
+    reclaim_leaks: bool,
+
     /// Write checksums into the heap file at the end, and compare them at the start
     #[arg(long)]
     seal: bool,
@@ -114,6 +119,7 @@ impl ServeArgs {
             heap: self.heap.clone(),
             heap_limit: self.heap_limit.map_or(0, |limit| limit.0),
             cold_start: self.cold_start,
+            reclaim_leaks: self.reclaim_leaks,
             channel: match self.channel {
                 ChannelArg::Spawn => heirloom::Channel::Spawn,
                 ChannelArg::Exec => heirloom::Channel::Exec,

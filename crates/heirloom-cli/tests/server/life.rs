@@ -67,6 +67,36 @@ fn a_heap_file_outlives_a_stop_and_a_kill() {
 }
 
 #[test]
+fn no_key_value_field_or_element_is_taken_for_a_leak() {
+    let file = HeapFile::new("leaks");
+    let place = file.argument();
+    let server = Server::start(&["--heap", &place]);
+    let mut connection = server.connect();
+    for i in 0..2000 {
+        let (key, value) = (format!("key{i}"), "v".repeat(i % 300));
+        connection.ask(&["SET", &key, &value]);
+        connection.ask(&["HSET", &format!("hash{}", i % 7), &key, &value]);
+        connection.ask(&["RPUSH", &format!("list{}", i % 5), &value, "x"]);
+        connection.ask(&["SADD", "set", &key]);
+        if i % 3 == 0 {
+            connection.ask(&["EXPIRE", &key, "100000"]);
+            connection.ask(&["LPOP", &format!("list{}", i % 5)]);
+            connection.ask(&["DEL", &format!("key{}", i / 2)]);
+        }
+    }
+    // Its inside has moved to another block by then.
+    connection.ask(&["EXPIRE", "hash3", "100000"]);
+    connection.ask(&["RENAME", "hash4", "renamed"]);
+    connection.ask(&["SET", "large", &"v".repeat(3 << 20)]);
+    server.stop();
+    let found = crate::kills::verify(&file);
+    let leaks = &found["leaks"];
+    assert_eq!((&leaks["objects"], &leaks["reached"]), (&0.into(), &found["objects"]), "{found}");
+    assert!(found["objects"].as_u64().is_some_and(|objects| objects > 7000), "{found}");
+    assert_eq!(found["ok"], true);
+}
+
+#[test]
 fn settings_that_clients_made_go_along() {
     let mut server = Server::start(&[]);
     let mut connection = server.connect();

@@ -146,6 +146,7 @@ fn heirloom(context: &Context<'_, '_>, text: &mut String) {
         "last_blackout_us" = server.arrival.blackout_us,
         "clients_taken_over" = server.arrival.clients,
         "shards_repaired" = server.arrival.repair.shards,
+        "leaks_reclaimed" = server.heap.reclaimed().map_or(0, |reclaimed| reclaimed.objects),
         "keys_lost_by_kills" = context.store().counters(context.inside).lost,
     );
 }

@@ -23,7 +23,7 @@
 
 use heirloom::AllocError;
 use heirloom::alloc;
-use heirloom::heritable::{Heritable, TypeDesc, ZeroNiche};
+use heirloom::heritable::{Again, Heritable, TypeDesc, ZeroNiche};
 use std::alloc::Layout;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
@@ -76,11 +76,41 @@ unsafe impl Sync for Item {}
 
 // SAFETY: the block is the heap's, owned, and its layout is what the version stands for.
 unsafe impl Heritable for Item {
-    const TYPE: &'static TypeDesc = &TypeDesc::collection("CacheItem", FORMAT_VERSION, 8, 8, &[]);
+    // What the value may be, so that `heirloom verify --leaks` can follow it: a table is what an item lies in.
+    const TYPE: &'static TypeDesc =
+        &TypeDesc::collection("CacheItem", FORMAT_VERSION, 8, 8, &[Again::<Table>::TYPE, List::TYPE]);
 }
 
 // SAFETY: the pointer is never null, and the only field of a transparent type.
 unsafe impl ZeroNiche for Item {}
+
+/// An element of a list: an item with a text value and no key.
+#[repr(transparent)]
+pub(crate) struct Element(Item);
+
+// SAFETY: as for an item, whose value leads nowhere.
+unsafe impl Heritable for Element {
+    const TYPE: &'static TypeDesc = &TypeDesc::collection("CacheElement", FORMAT_VERSION, 8, 8, &[]);
+}
+
+// SAFETY: the pointer is never null, and the only field of a transparent type.
+unsafe impl ZeroNiche for Element {}
+
+impl Element {
+    pub(crate) fn try_new(value: &[u8]) -> Result<Self, AllocError> {
+        Ok(Self(Item::try_text(b"", &[value], None)?))
+    }
+
+    /// The value.
+    pub(crate) fn value(&self) -> &[u8] {
+        self.0.value()
+    }
+
+    /// Bytes of the block.
+    pub(crate) fn weight(&self) -> u64 {
+        self.0.weight()
+    }
+}
 
 impl Item {
     /// Makes an item with a text value that is the concatenation of `parts`.

@@ -14,7 +14,7 @@
 
 use heirloom::{AllocError, Box, Heritable, Vec};
 
-use super::item::Item;
+use super::item::Element;
 use super::words::{self, fence};
 
 /// The fewest slots of a ring that has any.
@@ -23,7 +23,7 @@ const MIN_SLOTS: usize = 4;
 /// Where the first element lies stands in the upper half of the range.
 const FIRST_SHIFT: u32 = 32;
 
-/// Elements in order, each an item without a key.
+/// Elements in order.
 #[derive(Heritable)]
 #[repr(C)]
 pub(crate) struct List {
@@ -33,7 +33,7 @@ pub(crate) struct List {
 #[derive(Heritable)]
 #[repr(C)]
 struct Ring {
-    slots: Vec<Option<Item>>,
+    slots: Vec<Option<Element>>,
     /// The slot of the first element, and how many there are.
     range: u64,
     item_bytes: u64,
@@ -64,7 +64,7 @@ impl List {
     /// The element at an index that is below the length.
     pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {
         let ring = self.ring.as_deref().filter(|ring| index < ring.len())?;
-        ring.slots[ring.slot(ring.first(), index)].as_ref().map(Item::value)
+        ring.slots[ring.slot(ring.first(), index)].as_ref().map(Element::value)
     }
 
     /// Adds elements one after the other, all of them with one store; a failure leaves the list as it was.
@@ -73,7 +73,7 @@ impl List {
         end: End,
         values: impl Iterator<Item = &'v [u8]>,
     ) -> Result<(), AllocError> {
-        let items = values.map(|value| Item::try_text(b"", &[value], None));
+        let items = values.map(Element::try_new);
         let items = items.collect::<Result<std::vec::Vec<_>, _>>()?;
         self.make_room(items.len())?;
         if let Some(ring) = self.ring.as_deref_mut() {
@@ -83,7 +83,7 @@ impl List {
     }
 
     /// Takes an element.
-    pub(crate) fn pop(&mut self, end: End) -> Option<Item> {
+    pub(crate) fn pop(&mut self, end: End) -> Option<Element> {
         let ring = self.ring.as_deref_mut()?;
         let item = ring.pop(end)?;
         let (len, nr_slots) = (ring.len(), ring.slots.len());
@@ -104,7 +104,7 @@ impl List {
             fence();
             drop(left);
         }
-        ring.item_bytes = ring.slots.iter().flatten().map(Item::weight).sum();
+        ring.item_bytes = ring.slots.iter().flatten().map(Element::weight).sum();
     }
 
     fn make_room(&mut self, more: usize) -> Result<(), AllocError> {
@@ -152,7 +152,7 @@ impl List {
         let (first, len) = (ring.first(), ring.len());
         for index in [len, ring.slots.len() - 1] {
             let slot = ring.slot(first, index);
-            ring.slots[slot] = Some(Item::try_text(b"", &[value], None).expect("room"));
+            ring.slots[slot] = Some(Element::try_new(value).expect("room"));
         }
         ring.item_bytes += 1;
     }
@@ -165,7 +165,7 @@ impl List {
         for index in 0..ring.slots.len() {
             assert_eq!(ring.slots[ring.slot(first, index)].is_some(), index < len, "slot {index} of {len}");
         }
-        assert_eq!(ring.item_bytes, ring.slots.iter().flatten().map(Item::weight).sum::<u64>());
+        assert_eq!(ring.item_bytes, ring.slots.iter().flatten().map(Element::weight).sum::<u64>());
     }
 }
 
@@ -190,7 +190,7 @@ impl Ring {
     }
 
     /// Adds items, for which there is room.
-    fn push(&mut self, end: End, items: std::vec::Vec<Item>) {
+    fn push(&mut self, end: End, items: std::vec::Vec<Element>) {
         let (first, len, nr_slots, more) = (self.first(), self.len(), self.slots.len(), items.len());
         for (item, nth) in items.into_iter().zip(0..) {
             self.item_bytes += item.weight();
@@ -204,7 +204,7 @@ impl Ring {
         self.set_range(first, len + more);
     }
 
-    fn pop(&mut self, end: End) -> Option<Item> {
+    fn pop(&mut self, end: End) -> Option<Element> {
         let (first, last) = (self.first(), self.len().checked_sub(1)?);
         let (slot, rest) = match end {
             End::Front => (first, self.slot(first, 1)),
@@ -213,7 +213,7 @@ impl Ring {
         self.set_range(rest, last);
         let item = self.slots[slot].take();
         fence();
-        self.item_bytes -= item.as_ref().map_or(0, Item::weight);
+        self.item_bytes -= item.as_ref().map_or(0, Element::weight);
         item
     }
 }

@@ -20,9 +20,10 @@ use crate::heritable::Heritable;
 use crate::transact::{Replaced, TransactError, Tx};
 
 /// A [`HashMap`] that a transaction changes; see [`Tx::map`].
-#[derive(Debug)]
-pub struct TxMap<'places, K, V> {
-    /// Borrowed for as long as the transaction lasts.
+#[must_use = "it is changed through this"]
+pub struct TxMap<'tx, 'places, K, V> {
+    tx: &'tx Tx<'places>,
+    /// Borrowed for longer than the transaction lasts, and used by nobody else until then.
     map: NonNull<HashMap<K, V>>,
     borrows: PhantomData<&'places mut HashMap<K, V>>,
 }
@@ -35,8 +36,8 @@ impl<'places> Tx<'places> {
     /// # fn book(heap: &Heap, names: &mut HashMap<u64, String>, total: &mut u64) -> Result<(), TransactError> {
     /// heap.transact(|tx| {
     ///     let mut names = tx.map(names, 1)?;
-    ///     names.remove(tx, &1)?;
-    ///     names.insert(tx, 2, "two".into())?;
+    ///     names.remove(&1)?;
+    ///     names.insert(2, "two".into())?;
     ///     *tx.change(total)? += 1;
     ///     Ok(())
     /// })
@@ -46,19 +47,19 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError::NoRoom`]; nothing was changed.
-    pub fn map<K: Heritable + Eq + Hash, V: Heritable>(
-        &mut self,
+    pub fn map<'tx, K: Heritable + Eq + Hash, V: Heritable>(
+        &'tx self,
         map: &'places mut HashMap<K, V>,
         room: usize,
-    ) -> Result<TxMap<'places, K, V>, TransactError> {
+    ) -> Result<TxMap<'tx, 'places, K, V>, TransactError> {
         // No part of the transaction, as nothing in the map changes by it: a kill in its middle is the map's own matter.
         map.try_reserve(room).map_err(TransactError::NoRoom)?;
         map.settle().map_err(TransactError::NoRoom)?;
-        Ok(TxMap { map: NonNull::from(map), borrows: PhantomData })
+        Ok(TxMap { tx: self, map: NonNull::from(map), borrows: PhantomData })
     }
 }
 
-impl<'places, K: Heritable + Eq + Hash, V: Heritable> TxMap<'places, K, V> {
+impl<K: Heritable + Eq + Hash, V: Heritable> TxMap<'_, '_, K, V> {
     /// Returns the value of a key, as the transaction has left it so far.
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
@@ -84,7 +85,7 @@ impl<'places, K: Heritable + Eq + Hash, V: Heritable> TxMap<'places, K, V> {
     /// # Errors
     ///
     /// [`TransactError::Full`] where the room that was asked for is used up, and the others; nothing was changed.
-    pub fn insert(&mut self, tx: &mut Tx<'places>, key: K, value: V) -> Result<bool, TransactError> {
+    pub fn insert(&mut self, key: K, value: V) -> Result<bool, TransactError> {
         let at = self.map;
         // SAFETY: the map is borrowed by this, and this is the only reference.
         let map = unsafe { &mut *at.as_ptr() };
@@ -95,15 +96,14 @@ impl<'places, K: Heritable + Eq + Hash, V: Heritable> TxMap<'places, K, V> {
         let index = match map.table.place(hash, |pair| pair.key == key) {
             Place::Found(index) => {
                 let place = NonNull::from(&mut map.table.occupied(index).into_mut().value);
-                // SAFETY: the value is the map's, which is borrowed as long as the transaction lasts.
-                unsafe { tx.replace(place, value)? };
+                self.tx.written().replace(place, value)?;
                 return Ok(true);
             }
             Place::Vacant(index) if map.table.may_fill(index) => index,
             Place::Vacant(_) => return Err(TransactError::Full),
         };
         let Footprint { counts, control, bucket } = map.table.footprint(index);
-        tx.write_down(|tx| {
+        self.tx.written().write_down(|tx| {
             tx.note_blocks(&key)?;
             tx.note_blocks(&value)?;
             // SAFETY: places of the map's own, which is there.
@@ -113,7 +113,7 @@ impl<'places, K: Heritable + Eq + Hash, V: Heritable> TxMap<'places, K, V> {
                 tx.note_place(bucket)
             }
         })?;
-        tx.make(|| {
+        self.tx.written().make(|| {
             let undo = Undo::new(map.table.footprint(index));
             map.table.fill(index, hash, Pair { key, value });
             undo.made(None)
@@ -126,11 +126,7 @@ impl<'places, K: Heritable + Eq + Hash, V: Heritable> TxMap<'places, K, V> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed.
-    pub fn remove<Q: Eq + Hash + ?Sized>(
-        &mut self,
-        tx: &mut Tx<'places>,
-        key: &Q,
-    ) -> Result<bool, TransactError>
+    pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Result<bool, TransactError>
     where
         K: Borrow<Q>,
     {
@@ -141,14 +137,14 @@ impl<'places, K: Heritable + Eq + Hash, V: Heritable> TxMap<'places, K, V> {
             return Ok(false);
         };
         let Footprint { counts, control, .. } = map.table.footprint(index);
-        tx.write_down(|tx| {
+        self.tx.written().write_down(|tx| {
             // SAFETY: places of the map's own, which is there.
             unsafe {
                 tx.note_place(counts)?;
                 tx.note_place(control)
             }
         })?;
-        tx.make(|| {
+        self.tx.written().make(|| {
             let undo = Undo::new(map.table.footprint(index));
             let pair = map.table.occupied(index).remove();
             undo.made(Some(pair))

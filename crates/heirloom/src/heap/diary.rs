@@ -231,6 +231,19 @@ impl<'a> Diary<'a> {
         Ok(ENTRIES_AT + self.used)
     }
 
+    /// Moves to a block of the first size, with nothing in it that counts; stays where it is if there is none.
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        // A root that is being changed is noted in the head.
+        let is_changing = (0..CHANGING).any(|n| self.word(CHANGING_AT + 4 * n).load(Relaxed) != 0);
+        let Some(block) = (!is_changing).then(|| new_block(FIRST_BYTES).ok()).flatten() else { return };
+        let (old, old_capacity) = (self.block(), self.capacity());
+        publish(self.seat, block);
+        // SAFETY: allocated with this layout, and named by nobody any more.
+        unsafe { alloc::deallocate(old, layout(old_capacity)) };
+    }
+
     /// Moves to a larger block: complete before the slot names it.
     #[cold]
     fn grow(&mut self, least: usize) -> Result<(), Refused> {
@@ -258,27 +271,37 @@ pub(crate) struct Note {
     before: usize,
 }
 
+/// A diary that a large change has made larger than this is let go behind it.
+const MOST_KEPT: usize = 64 << 10;
+
 impl Note {
-    /// Writes down what stands at the places. `None` where nothing needs to be: this thread is in no heap, or they are not in it.
+    /// Begins a note for a place of this thread's. `None` where nothing needs to be written down: this thread is in no heap, or the place is not
+    /// in it.
+    #[inline(always)]
+    pub(crate) fn begin(place: NonNull<u8>) -> Result<Option<Self>, AllocError> {
+        // SAFETY: the reference goes no further than the change that this is about.
+        let Some(seat) = (unsafe { door::seat() }) else { return Ok(None) };
+        if seat.offset_of(place).is_none() {
+            return Ok(None);
+        }
+        let diary = Diary::open(seat)?;
+        let before = diary.used;
+        Ok(Some(Self { diary, before }))
+    }
+
+    /// Writes down what stands at more places; those outside the heap are left out. On an error nothing more is noted.
     ///
     /// # Safety
     ///
     /// The places can be read.
     #[inline(always)]
-    pub(crate) unsafe fn take(places: &[Place]) -> Result<Option<Self>, AllocError> {
-        // SAFETY: the reference goes no further than the change that this is about.
-        let Some(seat) = (unsafe { door::seat() }) else { return Ok(None) };
-        if !places.iter().any(|place| seat.offset_of(place.start).is_some()) {
-            return Ok(None);
-        }
-        let mut diary = Diary::open(seat)?;
-        let before = diary.used;
+    pub(crate) unsafe fn add(&mut self, places: &[Place]) -> Result<(), AllocError> {
         // SAFETY: by the caller.
-        match unsafe { diary.note_all(places) } {
-            Ok(()) => Ok(Some(Self { diary, before })),
+        match unsafe { self.diary.note_all(places) } {
+            Ok(()) => Ok(()),
             Err(Refused::Alloc(error)) => Err(error),
             Err(Refused::TooLarge(size_bytes)) => Err(AllocError { size_bytes }),
-            Err(Refused::Outside) => Ok(None),
+            Err(Refused::Outside) => Ok(()),
         }
     }
 
@@ -287,10 +310,14 @@ impl Note {
     pub(crate) fn retire(mut self) {
         self.diary.forget_behind(self.before);
         step();
+        if self.before == 0 && self.diary.capacity() > MOST_KEPT {
+            self.diary.shrink();
+        }
     }
 }
 
-/// Zeroes what is left in the diaries behind their last entry: old values, of which a secret may be one. The door is closed.
+/// Zeroes all that the diaries say: old values, of which a secret may be one, and roots that are being changed. The door is closed, so no root is:
+/// a guard that was leaked ended with its thread's stay, and must not poison a root when some later owner dies.
 pub(super) fn wipe(pool: &Pool<BlockHost>, backing: &Backing) {
     for index in 0..pool.nr_cpu_slots() {
         let offset = pool.cpu(index).diary().load(Relaxed);
@@ -301,7 +328,7 @@ pub(super) fn wipe(pool: &Pool<BlockHost>, backing: &Backing) {
         unsafe {
             let block = backing.base().as_ptr().add(offset as usize);
             let capacity = block.add(8).cast::<u64>().read() as usize;
-            block.add(ENTRIES_AT).write_bytes(0, capacity - ENTRIES_AT);
+            block.add(CHANGING_AT).write_bytes(0, capacity - CHANGING_AT);
         }
     }
 }

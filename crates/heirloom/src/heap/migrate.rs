@@ -149,16 +149,12 @@ impl Heap {
         Ok((report, passage))
     }
 
-    /// Sets what the next freeze has to do.
-    pub(super) fn set_passage(&self, passage: Passage) {
-        *self.passage.lock().unwrap_or_else(PoisonError::into_inner) = passage;
-    }
-
     /// Before the freeze, with the door closed: notes what is there, rolls back, and takes secrets out.
     ///
     /// After an error [`Heap::undo_passage`] is due.
-    pub(super) fn begin_passage(&self) -> Result<(), RootError> {
+    pub(super) fn begin_passage(&self, wanted: Passage) -> Result<(), RootError> {
         let mut passage = self.passage.lock().unwrap_or_else(PoisonError::into_inner);
+        *passage = wanted;
         let entries = roots::entries(&self.backing, self.layout.roots)?;
         passage.entries = Some(entries.iter().map(|entry| (entry.index, entry.serial)).collect());
         if passage.migrates {

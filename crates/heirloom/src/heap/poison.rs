@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What is replaced is not dropped: it may be half changed, and a destructor would follow whatever it finds. Its memory is
-//! what [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back, which comes behind this.
+//! what [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back, between what is replaced and what is repaired (`reclaim`).
 //!
 //! An object of an older type is made one of this program's before it is repaired or kept, since who declares one of these says that
 //! it can be looked at. It is not before it is replaced, nor without a word: then the heap is not opened.
@@ -135,12 +135,22 @@ impl Heap {
         &self.poisoned
     }
 
-    /// Applies what the options say to each poisoned root. The door has not been opened yet.
-    pub(super) fn remedy_poison(&self) -> Vec<Poisoned> {
-        let names = roots::poisoned();
+    /// The roots that are going to be replaced, for being poisoned. Nobody looks at what they have before that.
+    pub(super) fn find_to_be_replaced(&self) -> Vec<String> {
+        roots::poisoned().into_iter().filter(|name| self.is_replaced(name)).collect()
+    }
+
+    fn is_replaced(&self, name: &str) -> bool {
+        self.policy(name).is_some_and(|policy| !policy.looks)
+    }
+
+    /// Applies what the options say to each poisoned root, all that are to be replaced (`replaces`) or all others. The door has not
+    /// been opened yet.
+    pub(super) fn remedy_poison(&self, replaces: bool) -> Vec<Poisoned> {
+        let is_due = |name: &String| self.is_replaced(name) == replaces;
+        let names: Vec<String> = roots::poisoned().into_iter().filter(is_due).collect();
         let remedy = |inside: &Inside<'_>, name: &str| {
-            let policy = self.policy(name);
-            let remedy = policy.map_or(Remedy::None, |policy| (policy.apply)(inside));
+            let remedy = self.policy(name).map_or(Remedy::None, |policy| (policy.apply)(inside));
             // Killed before this, the next opening does it again.
             if !matches!(remedy, Remedy::None | Remedy::Failed) {
                 let _damaged_is_seen_elsewhere = roots::set_poisoned(name, false);

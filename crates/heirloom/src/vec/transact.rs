@@ -16,9 +16,10 @@ use crate::heritable::Heritable;
 use crate::transact::{Replaced, TransactError, Tx};
 
 /// A [`Vec`] that a transaction changes; see [`Tx::vec`]. It is read as a slice, as the transaction has left it so far.
-#[derive(Debug)]
-pub struct TxVec<'places, T> {
-    /// Borrowed for as long as the transaction lasts.
+#[must_use = "it is changed through this"]
+pub struct TxVec<'tx, 'places, T> {
+    tx: &'tx Tx<'places>,
+    /// Borrowed for longer than the transaction lasts, and used by nobody else until then.
     vec: NonNull<Vec<T>>,
     borrows: PhantomData<&'places mut Vec<T>>,
 }
@@ -29,24 +30,24 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError::NoRoom`]; nothing was changed.
-    pub fn vec<T: Heritable>(
-        &mut self,
+    pub fn vec<'tx, T: Heritable>(
+        &'tx self,
         vec: &'places mut Vec<T>,
         room: usize,
-    ) -> Result<TxVec<'places, T>, TransactError> {
+    ) -> Result<TxVec<'tx, 'places, T>, TransactError> {
         // No part of the transaction, as nothing in the vector changes by it.
         vec.try_reserve(room).map_err(TransactError::NoRoom)?;
-        Ok(TxVec { vec: NonNull::from(vec), borrows: PhantomData })
+        Ok(TxVec { tx: self, vec: NonNull::from(vec), borrows: PhantomData })
     }
 }
 
-impl<'places, T: Heritable> TxVec<'places, T> {
+impl<T: Heritable> TxVec<'_, '_, T> {
     /// Appends a value.
     ///
     /// # Errors
     ///
     /// [`TransactError::Full`] where the room that was asked for is used up, and the others; nothing was changed, and the value is dropped.
-    pub fn push(&mut self, tx: &mut Tx<'places>, value: T) -> Result<(), TransactError> {
+    pub fn push(&mut self, value: T) -> Result<(), TransactError> {
         // SAFETY: the vector is borrowed by this, and this is the only reference.
         let vec = unsafe { &mut *self.vec.as_ptr() };
         if vec.len() == vec.capacity() {
@@ -55,7 +56,7 @@ impl<'places, T: Heritable> TxVec<'places, T> {
         // SAFETY: below the capacity, or of no bytes.
         let slot = unsafe { NonNull::new_unchecked(vec.as_mut_ptr().add(vec.len())) };
         let len = self.len_word();
-        tx.write_down(|tx| {
+        self.tx.written().write_down(|tx| {
             tx.note_blocks(&value)?;
             // SAFETY: places of the vector's own, which is there.
             unsafe {
@@ -64,7 +65,7 @@ impl<'places, T: Heritable> TxVec<'places, T> {
             }
         })?;
         let at = self.vec;
-        tx.make(|| {
+        self.tx.written().make(|| {
             // SAFETY: the slot has no value; it is one once the length says so.
             unsafe {
                 slot.write(value);
@@ -81,15 +82,15 @@ impl<'places, T: Heritable> TxVec<'places, T> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed.
-    pub fn pop(&mut self, tx: &mut Tx<'places>) -> Result<bool, TransactError> {
+    pub fn pop(&mut self) -> Result<bool, TransactError> {
         // SAFETY: the vector is borrowed by this, and this is the only reference.
         let vec = unsafe { &mut *self.vec.as_ptr() };
         let Some(last) = vec.len().checked_sub(1) else { return Ok(false) };
         let len = self.len_word();
         // SAFETY: a place of the vector's own, which is there.
-        tx.write_down(|tx| unsafe { tx.note_place(len) })?;
+        self.tx.written().write_down(|tx| unsafe { tx.note_place(len) })?;
         let at = self.vec;
-        tx.make(|| {
+        self.tx.written().make(|| {
             // SAFETY: it is the last value, and none of the vector's any more.
             let value = unsafe {
                 vec.set_len(last);
@@ -106,7 +107,7 @@ impl<'places, T: Heritable> TxVec<'places, T> {
     }
 }
 
-impl<T> Deref for TxVec<'_, T> {
+impl<T> Deref for TxVec<'_, '_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
