@@ -40,7 +40,7 @@ enum Task {
     Lint,
     /// The tests, as the README runs them
     Test,
-    /// The tests of heirloom-abi and heirloom-slab under Miri, at smaller sizes (needs nightly)
+    /// The tests of heirloom-slab and of the library's collections under Miri, at smaller sizes (needs nightly)
     Miri,
     /// The protocols between threads under loom
     Loom,

@@ -27,6 +27,7 @@ pub mod note;
 pub mod places;
 pub mod rc;
 pub mod root;
+pub mod service_manager;
 pub mod shared;
 pub mod string;
 pub mod sync;

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use heirloom::foreign::{Image, Target};
+use heirloom::sync::{Mutex, Once, RwLock};
 use heirloom::{Broken, Heap, HeapError, Options, Origin, Scrub, alloc};
 
 mod common;
@@ -401,4 +402,39 @@ fn old_bytes_of_large_objects_reach_nobody_who_asked_for_zeros() {
     for (objects, size) in kept {
         empty(&objects, size);
     }
+}
+
+/// ```text
+/// generation 1: |guards of locks on this stack ... close |
+/// generation 2:                                          | open ... the same guards |     nobody else gets in
+/// ```
+#[test]
+fn a_lock_outside_the_heap_stays_locked_while_heaps_come_and_go() {
+    let _turn = turn();
+    let path = Scratch::new("locks");
+    let options = || small().file(&path.0);
+    let heap = Heap::inherit_or_create("test", options()).unwrap();
+    let (mutex, read, written, once) = (Mutex::new(5), RwLock::new(5), RwLock::new(5), Once::new());
+    let (began, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            once.call_once(|| {
+                began.wait();
+                end.wait();
+            });
+        });
+        began.wait();
+        let (held, reading, writing) = (mutex.lock(), read.read(), written.write());
+        drop(heap);
+        let heap = Heap::inherit_or_create("test", options()).unwrap();
+        assert_eq!(heap.generation(), 2);
+        assert!(mutex.try_lock().is_none() && read.try_write().is_none() && written.try_read().is_none());
+        assert!(!mutex.is_poisoned() && !written.is_poisoned() && !once.is_poisoned());
+        assert_eq!(read.try_read().map(|value| *value), Some(5));
+        drop((held, reading, writing));
+        // Whoever comes next is of the second generation.
+        assert!(mutex.try_lock().is_some() && read.try_write().is_some() && written.try_read().is_some());
+        end.wait();
+    });
+    assert!(once.is_completed());
 }

@@ -71,7 +71,10 @@ impl Aftermath {
     pub(super) fn settle(&self, pool: &Pool<BlockHost>, backing: &Backing, layout: &Layout) {
         let heap = layout.first_block..backing.len();
         let base = backing.base().as_ptr();
-        let poisoned = self.poison(backing, layout);
+        let poisoned = {
+            // SAFETY: nobody else has the heap, and this is the only reference.
+            poison(unsafe { roots::record(backing, layout.roots) }, &self.changing)
+        };
         for (at, bytes) in &self.diaries {
             let Ok(diary) = Diary::read(bytes, heap.clone()) else { continue };
             let mut entries: Vec<Entry<'_>> = diary.entries().collect();
@@ -104,18 +107,21 @@ impl Aftermath {
             }
         }
     }
+}
 
-    /// Poisons the roots that were being changed; false where the record does not take it.
-    fn poison(&self, backing: &Backing, layout: &Layout) -> bool {
-        self.changing.iter().all(|&index| {
-            // SAFETY: nobody else has the heap, and this is the only reference.
-            let record = unsafe { roots::record(backing, layout.roots) };
-            caller_step();
-            // A diary may name a root that is not there: its thread died before the root was added.
-            let is_there = Roots::read(record).is_ok_and(|roots| index < roots.len());
-            !is_there || set_state(record, index, RootState::Poisoned).is_ok()
-        })
-    }
+/// Poisons the roots of these entries; false where the record does not take one of them. The others are poisoned all the same.
+fn poison(record: &mut [u8], changing: &[usize]) -> bool {
+    let poison_one = |index: usize| {
+        caller_step();
+        // A diary may name an entry that is not there: its thread died before the root was added, or the root has been given
+        // another since.
+        match Roots::read(record) {
+            Ok(roots) if roots.iter_all().any(|root| root.index == index) => {}
+            read => return read.is_ok(),
+        }
+        set_state(record, index, RootState::Poisoned).is_ok()
+    };
+    changing.iter().copied().map(poison_one).fold(true, |all, one| all & one)
 }
 
 /// Gives a block back that is allocated still.
@@ -191,4 +197,42 @@ fn read_diary(memory: &Mapped<'_>, offset: u64) -> Result<Vec<u8>, DiaryError> {
     let end = ENTRIES_AT + used;
     memory.read(offset, &mut bytes[..end]).ok_or(DiaryError::Outside { offset, bytes: end as u64 })?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use heirloom_abi::roots::{self, Batch, MIN_BYTES, NewRoot};
+    use heirloom_abi::types::{TypeDesc, flat_len, flatten};
+
+    use super::*;
+
+    const U64: &TypeDesc = &TypeDesc::primitive("u64", 8, 8);
+    static FORM: [u8; flat_len(U64)] = flatten(U64);
+
+    /// ```text
+    /// |a|b|    a migrates    |retired|b|a'|    and then c    |c|b|a'|
+    /// ```
+    #[test]
+    fn the_entry_that_a_root_has_now_is_poisoned_whatever_stands_before_it() {
+        let root = |name, object_offset| NewRoot { name, object_offset, ty: &FORM, generation: 1 };
+        let mut record = vec![0; MIN_BYTES];
+        roots::init(&mut record).unwrap();
+        for (name, offset) in [("a", 0x20_0000), ("b", 0x20_0008)] {
+            roots::add(&mut record, &root(name, offset)).unwrap();
+        }
+        roots::supersede(&mut record, &root("a", 0x20_0010), Batch::ALONE).unwrap();
+        roots::retire(&mut record, 0).unwrap();
+        let poisoned = |record: &[u8]| {
+            let roots = Roots::read(record).unwrap();
+            let is_poisoned = |name: &str| roots.find(name).unwrap().state == RootState::Poisoned;
+            (is_poisoned("a"), is_poisoned("b"))
+        };
+        // What is retired, and what never was, stands in nobody's way.
+        assert!(poison(&mut record, &[0, 2, 7]));
+        assert_eq!(poisoned(&record), (true, false));
+        assert!(poison(&mut record, &[0, 1]));
+        assert_eq!(poisoned(&record), (true, true));
+        record[0] ^= 1;
+        assert!(!poison(&mut record, &[0]), "the note is kept where the record cannot be read");
+    }
 }

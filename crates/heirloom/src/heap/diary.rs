@@ -340,7 +340,8 @@ impl Note {
     }
 }
 
-/// Zeroes what is left in the diaries behind their last entry: old values, of which a secret may be one. The door is closed.
+/// Zeroes all that the diaries say: old values, of which a secret may be one, and roots that are being changed. The door is closed, so no root is:
+/// a guard that was leaked ended with its thread's stay, and must not poison a root when some later owner dies.
 pub(super) fn wipe(pool: &Pool<BlockHost>, backing: &Backing) {
     for index in 0..pool.nr_cpu_slots() {
         let offset = pool.cpu(index).diary().load(Relaxed);
@@ -351,7 +352,7 @@ pub(super) fn wipe(pool: &Pool<BlockHost>, backing: &Backing) {
         unsafe {
             let block = backing.base().as_ptr().add(offset as usize);
             let capacity = block.add(8).cast::<u64>().read() as usize;
-            block.add(ENTRIES_AT).write_bytes(0, capacity - ENTRIES_AT);
+            block.add(CHANGING_AT).write_bytes(0, capacity - CHANGING_AT);
         }
     }
 }

@@ -120,12 +120,11 @@ impl BlockHost {
         });
     }
 
-    /// Cuts the file behind the last block that is taken.
-    pub(crate) fn shrink(&self) {
+    /// Where the last block that is taken ends.
+    pub(crate) fn end_of_blocks(&self) -> u64 {
         let state = self.state();
         let last = (0..state.nr_blocks).rev().find(|&index| state.is_taken(index));
-        let end = self.first_block + (last.map_or(0, |last| last + 1) << self.block_shift);
-        self.backing.shrink_to(end);
+        self.first_block + (last.map_or(0, |last| last + 1) << self.block_shift)
     }
 
     /// Pages of the map.

@@ -20,6 +20,7 @@
 
 mod aftermath;
 mod bytes;
+mod change;
 pub(crate) mod diary;
 pub(crate) mod door;
 mod hand_over;
@@ -84,8 +85,10 @@ pub struct Heap {
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
     /// What was found, if its owner had died.
     recovery: Option<std::boxed::Box<Recovery>>,
-    /// True where nobody had it open.
-    was_left: bool,
+    /// True where this process has had it open before.
+    was_open_here: bool,
+    /// What no root reached as it was taken over, where the options asked and nobody had it open.
+    unreached: Option<reclaim::Found>,
     /// What became of poisoned roots.
     poisoned: Vec<Poisoned>,
     /// How it came.
@@ -101,7 +104,7 @@ pub struct Heap {
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
-    /// What the hand-over that is under way does with types.
+    /// What the hand-over that has frozen the heap did with types.
     passage: Mutex<migrate::Passage>,
 }
 
@@ -258,10 +261,13 @@ impl Heap {
 
     /// Does what the options say about poisoned roots, and about leaks where nobody had the heap open. The door has not been opened yet.
     fn look_after(&mut self) {
-        self.poisoned = self.remedy_poison();
-        if self.options.reclaim_leaks && self.was_left {
-            self.reclaimed = Some(self.reclaim_leaks());
-        }
+        let order = roots::poisoned();
+        let mut poisoned = self.remedy_poison(true);
+        self.reclaimed = self.unreached.take().map(|found| self.give_back(found, &poisoned));
+        // What is repaired, the program may have taken things out of: nothing is given back any more.
+        poisoned.extend(self.remedy_poison(false));
+        poisoned.sort_by_key(|one| order.iter().position(|name| *name == one.root));
+        self.poisoned = poisoned;
     }
 
     /// Figures of the heap and of the hand-over that brought it.

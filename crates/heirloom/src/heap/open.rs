@@ -28,7 +28,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, recovery, roots, spares, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, reclaim, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
 use crate::channel::{
     self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
@@ -61,10 +61,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
                 return Ok(inherit(incoming, options)?.kept_by(name, &sources));
             }
             Ok(Some(Found::Left { heap, luggage })) => {
-                take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
-                    heap.was_left = true;
-                    heap
-                })
+                take_over(heap, source.channel(), luggage, options.clone())
             }
             Err(error @ SourceError::Incoming(_)) => return Err(error.into()),
             Err(error) => Err(error.into()),
@@ -205,7 +202,10 @@ fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
         Ok(mut heap) => {
             heap.luggage = Mutex::new(incoming.take_luggage().into_iter().collect());
             match incoming.acknowledge() {
-                Ok(()) => Ok(heap),
+                Ok(()) => {
+                    channel::fdstore::take_role_of_predecessor();
+                    Ok(heap)
+                }
                 Err(error) => {
                     // The predecessor has it again: this process must not touch it any more.
                     heap.abandon();
@@ -302,6 +302,11 @@ fn take_over(
     let mine = this_program()?;
     let mut heap = take_over_mapped(backing, options, &mine, Came { channel, helper: 0 })?;
     heap.luggage = Mutex::new(luggage.into_iter().collect());
+    // What a predecessor that died had superseded: nobody can want it back.
+    heap.settle_migrations()?;
+    if heap.options.reclaim_leaks {
+        heap.unreached = Some(heap.look_for_leaks());
+    }
     heap.migrate_at_open()?;
     Ok(heap)
 }
@@ -490,13 +495,16 @@ fn open(
     state: State,
     restore_us: u64,
 ) -> Result<Heap, HeapError> {
+    let id = backing.read_header()?.identity.id;
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
     aftermath::reset_slots(&pool, &backing, &layout);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
-    generation::set(state.generation);
+    let start = backing.base().addr().get();
+    generation::set(state.generation, start..start + layout.reserved as usize);
+    let was_open_here = reclaim::note_open(id);
     note::format_note();
     roots::open(hall.instance(), backing.clone(), layout.roots, options.migrate_progress.clone());
     Ok(Heap {
@@ -512,7 +520,8 @@ fn open(
         migration_us: AtomicU64::new(0),
         set_aside: None,
         recovery: None,
-        was_left: false,
+        was_open_here,
+        unreached: None,
         poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),

@@ -19,12 +19,14 @@
 //!
 //! - *written down*: a place is in the diary before it is written.
 //! - *held*: a place stays borrowed until the transaction ends, so nobody else changes it, moves it or frees it.
+//! - *returned*: a reference that the transaction gave out ends before it is committed or undone: it borrows the [`Tx`], whose own
+//!   lifetime no caller can name. It comes from the pointer through which the place is undone.
 //! - *last*: the commit is one store.
 #![expect(unsafe_code, reason = "writes places whose old bytes it keeps, and drops values by their bytes")]
 
 mod blocks;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, needs_drop, size_of};
 use std::ptr::{self, NonNull};
@@ -69,16 +71,22 @@ impl From<Refused> for TransactError {
 ///
 /// The places that it changes are borrowed for `'places`, to its end.
 pub struct Tx<'places> {
+    written: RefCell<Written>,
+    is_over: bool,
+    // Not covariant: a shared reference to a transaction must not become one to a transaction of places that live shorter.
+    places: PhantomData<Cell<&'places mut ()>>,
+    /// It is the thread's, and dropped before the thread leaves the heap.
+    thread: PhantomData<*const ()>,
+    _inside: Inside<'places>,
+}
+
+/// What a transaction has changed, and how it is undone.
+struct Written {
     diary: Diary<'static>,
     /// Values that were replaced, each with the way to undo it.
     replaced: std::vec::Vec<std::boxed::Box<dyn Replaced>>,
     /// Places of plain bytes: address, length, and where the old bytes are in the diary.
     plain: std::vec::Vec<(NonNull<u8>, usize, usize)>,
-    is_over: bool,
-    places: PhantomData<&'places mut ()>,
-    /// It is the thread's, and dropped before the thread leaves the heap.
-    thread: PhantomData<*const ()>,
-    _inside: Inside<'places>,
 }
 
 thread_local! {
@@ -131,7 +139,7 @@ impl Heap {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Only what goes through the [`Tx`] is part of it. A lock that the thread held when it was killed is poisoned all the same,
+    /// Only what goes through the [`Tx`] is part of it; what it gives out to be changed goes back before the transaction ends. A lock that the thread held when it was killed is poisoned all the same,
     /// as nobody knows what else it changed. A thread has one transaction at a time.
     ///
     /// # Errors
@@ -139,10 +147,10 @@ impl Heap {
     /// What `change` returns; [`TransactError`] where the thread's diary cannot be had, or is in use.
     pub fn transact<'places, R, E: From<TransactError>>(
         &self,
-        change: impl FnOnce(&mut Tx<'places>) -> Result<R, E>,
+        change: impl for<'tx> FnOnce(&'tx Tx<'places>) -> Result<R, E>,
     ) -> Result<R, E> {
-        let mut tx = Tx::begin(self)?;
-        let result = change(&mut tx);
+        let tx = Tx::begin(self)?;
+        let result = change(&tx);
         if result.is_ok() {
             tx.commit();
         }
@@ -161,9 +169,11 @@ impl<'places> Tx<'places> {
         let diary = Diary::open(seat).map_err(TransactError::NoRoom)?;
         IS_OPEN.set(true);
         Ok(Self {
-            diary,
-            replaced: std::vec::Vec::new(),
-            plain: std::vec::Vec::new(),
+            written: RefCell::new(Written {
+                diary,
+                replaced: std::vec::Vec::new(),
+                plain: std::vec::Vec::new(),
+            }),
             is_over: false,
             places: PhantomData,
             thread: PhantomData,
@@ -177,12 +187,15 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed.
-    pub fn change<T: Heritable + Copy>(
-        &mut self,
+    pub fn change<'tx, T: Heritable + Copy>(
+        &'tx self,
         place: &'places mut T,
-    ) -> Result<&'places mut T, TransactError> {
-        self.note(NonNull::from(&mut *place).cast(), size_of::<T>())?;
-        Ok(place)
+    ) -> Result<&'tx mut T, TransactError> {
+        let place = NonNull::from(place);
+        self.written().note(place)?;
+        // SAFETY: the place is borrowed mutably for longer than the transaction lives, and given out once; by *returned* this ends
+        // before the transaction touches the place again.
+        Ok(unsafe { &mut *place.as_ptr() })
     }
 
     /// Puts a value into a place. The old one is dropped once the transaction has ended well, and comes back if not.
@@ -190,34 +203,16 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed, and the value is dropped.
-    pub fn set<T: Heritable>(&mut self, place: &'places mut T, value: T) -> Result<(), TransactError> {
-        let at = NonNull::from(&mut *place);
+    pub fn set<T: Heritable>(&self, place: &'places mut T, value: T) -> Result<(), TransactError> {
+        let place = NonNull::from(place);
         if !needs_drop::<T>() {
-            self.note(at.cast(), size_of::<T>())?;
-            *place = value;
+            self.written().note(place)?;
+            // SAFETY: a borrowed place can be written.
+            unsafe { place.write(value) };
             caller_step();
             return Ok(());
         }
-        let used = self.diary.used();
-        let noted = self.note_blocks(&value).and_then(|()| {
-            // SAFETY: a borrowed place can be read.
-            unsafe { self.diary.note_bytes(at.cast(), size_of::<T>()) }
-        });
-        if let Err(refused) = noted {
-            self.diary.forget_behind(used);
-            return Err(refused.into());
-        }
-        // Before the place is written: no allocation stands between the two.
-        self.replaced.reserve(1);
-        let mut replacement =
-            std::boxed::Box::new(Replacement { place: at, other: ManuallyDrop::new(value) });
-        caller_step();
-        // SAFETY: both are values of `T` that nobody else refers to.
-        unsafe { ptr::swap(at.as_ptr(), &raw mut *replacement.other) };
-        caller_step();
-        // What the transaction holds does not outlive the places; the type need not be named.
-        self.replaced.push(replacement);
-        Ok(())
+        self.written().replace(place, value)
     }
 
     /// Swaps the values of two places.
@@ -226,27 +221,77 @@ impl<'places> Tx<'places> {
     ///
     /// [`TransactError`]; nothing was changed.
     pub fn swap<T: Heritable>(
-        &mut self,
+        &self,
         one: &'places mut T,
         other: &'places mut T,
     ) -> Result<(), TransactError> {
-        let used = (self.diary.used(), self.plain.len());
-        self.note(NonNull::from(&mut *one).cast(), size_of::<T>())?;
-        if let Err(error) = self.note(NonNull::from(&mut *other).cast(), size_of::<T>()) {
-            self.plain.truncate(used.1);
-            self.diary.forget_behind(used.0);
-            return Err(error);
-        }
-        std::mem::swap(one, other);
+        let (one, other) = (NonNull::from(one), NonNull::from(other));
+        self.written().note_two(one, other)?;
+        // SAFETY: both are borrowed mutably, so they are two.
+        unsafe { ptr::swap(one.as_ptr(), other.as_ptr()) };
         caller_step();
         Ok(())
     }
 
-    fn note(&mut self, place: NonNull<u8>, len: usize) -> Result<(), TransactError> {
-        // SAFETY: the caller borrows the place.
-        let old = unsafe { self.diary.note_bytes(place, len)? };
-        self.plain.push((place, len, old));
+    fn written(&self) -> RefMut<'_, Written> {
+        self.written.borrow_mut()
+    }
+
+    fn commit(mut self) {
+        self.is_over = true;
+        let written = self.written.get_mut();
+        // The diary belongs to the next one from here on, be it of a value that is dropped now.
+        if written.diary.is_in_use() {
+            written.diary.close();
+        }
+        IS_OPEN.set(false);
+        for replaced in std::mem::take(&mut written.replaced) {
+            replaced.forget_other();
+        }
+    }
+}
+
+impl Written {
+    /// Puts a value into a place of a type that is to be dropped.
+    fn replace<T: Heritable>(&mut self, place: NonNull<T>, value: T) -> Result<(), TransactError> {
+        let used = self.diary.used();
+        let noted = self.note_blocks(&value).and_then(|()| {
+            // SAFETY: a borrowed place can be read.
+            unsafe { self.diary.note_bytes(place.cast(), size_of::<T>()) }
+        });
+        if let Err(refused) = noted {
+            self.diary.forget_behind(used);
+            return Err(refused.into());
+        }
+        // Before the place is written: no allocation stands between the two.
+        self.replaced.reserve(1);
+        let mut replacement = std::boxed::Box::new(Replacement { place, other: ManuallyDrop::new(value) });
+        caller_step();
+        // SAFETY: both are values of `T` that nobody else refers to.
+        unsafe { ptr::swap(place.as_ptr(), &raw mut *replacement.other) };
+        caller_step();
+        // What the transaction holds does not outlive the places; the type need not be named.
+        self.replaced.push(replacement);
         Ok(())
+    }
+
+    /// Writes down what stands at a place, which the caller borrows.
+    fn note<T>(&mut self, place: NonNull<T>) -> Result<(), TransactError> {
+        let len = size_of::<T>();
+        // SAFETY: the caller borrows the place.
+        let old = unsafe { self.diary.note_bytes(place.cast(), len)? };
+        self.plain.push((place.cast(), len, old));
+        Ok(())
+    }
+
+    /// Both, or none.
+    fn note_two<T>(&mut self, one: NonNull<T>, other: NonNull<T>) -> Result<(), TransactError> {
+        let before = (self.diary.used(), self.plain.len());
+        self.note(one)?;
+        self.note(other).inspect_err(|_| {
+            self.plain.truncate(before.1);
+            self.diary.forget_behind(before.0);
+        })
     }
 
     fn note_blocks<T: Heritable>(&mut self, value: &T) -> Result<(), Refused> {
@@ -257,18 +302,6 @@ impl<'places> Tx<'places> {
             }
         });
         noted
-    }
-
-    fn commit(mut self) {
-        self.is_over = true;
-        // The diary belongs to the next one from here on, be it of a value that is dropped now.
-        if self.diary.is_in_use() {
-            self.diary.close();
-        }
-        IS_OPEN.set(false);
-        for replaced in std::mem::take(&mut self.replaced) {
-            replaced.forget_other();
-        }
     }
 
     fn undo(&mut self) {
@@ -294,9 +327,10 @@ impl Drop for Tx<'_> {
             return;
         }
         self.is_over = true;
-        self.undo();
+        let written = self.written.get_mut();
+        written.undo();
         IS_OPEN.set(false);
-        for replaced in std::mem::take(&mut self.replaced) {
+        for replaced in std::mem::take(&mut written.replaced) {
             replaced.forget_other();
         }
     }

@@ -6,7 +6,7 @@
 //! heap is open            FDSTORE=1 FDNAME=heirloom-NAME-ID + descriptor -> kept from the first moment on
 //! heap took another's     FDSTOREREMOVE=1 FDNAME=heirloom-NAME-OLD       -> only after the new one is stored
 //! place
-//! hand-over (spawn)       MAINPID=pid of the successor; the store keeps what it has
+//! hand-over (spawn)       MAINPID=pid of the successor, from the one that leaves; the store keeps what it has
 //! stop, crash, kill -9    nothing to be done: the manager has it
 //! ```
 //!
@@ -32,6 +32,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heirloom_abi::heap::{HEADER_BYTES, Header};
+
+pub use manager::NoStore;
+pub(crate) use manager::check_store;
 
 use super::rescue::rescue;
 use super::{Channel, Found, Kept, Open, Point, Source, SourceError, point};
@@ -111,6 +114,9 @@ impl Source for Store {
 fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
     let mut found = Vec::new();
     for (fd, name) in manager::inherited()? {
+        if !is_name_of_heap(&name) {
+            continue;
+        }
         let Some(id) = name.strip_prefix(&format!("{}-", name_of(heap_name))).filter(|id| is_id(id)) else {
             continue;
         };
@@ -167,14 +173,11 @@ fn header_of(fd: &OwnedFd) -> Result<Header, Refused> {
 ///
 /// Sent, not acknowledged: the manager reads its socket in order, so what a service sends before it ends is stored.
 fn store(heap: &Open<'_>, replaced: &[String]) -> io::Result<()> {
-    if !manager::keeps_descriptors() {
+    if !manager::may_keep() {
         return Ok(());
     }
     let name = format!("{}-{}", name_of(heap.name), id_text(&heap.id));
-    let word = word_of_predecessor(&name);
-    if word == Some(true) && !manager::is_main_process() {
-        manager::main_process(sys::pid())?;
-    }
+    let word = word_of_predecessor().filter(|word| word.stored == name);
     let has_it = word.is_some() || replaced.contains(&name) || stored_name().as_deref() == Some(&name);
     if !has_it {
         // An open file is compared with those in the store, so a second one of the same memory would fill it up.
@@ -188,7 +191,8 @@ fn store(heap: &Open<'_>, replaced: &[String]) -> io::Result<()> {
 }
 
 /// The variable that tells a successor what the manager has already, and whether its predecessor was the service's main process:
-/// `NAME:main` or `NAME:other`. The name has the heap's id in it, so it says nothing to a program with another heap.
+/// `NAME:main` or `NAME:other`. The name has the heap's id in it, so it says nothing to a program with another heap; it is empty where
+/// the manager has nothing.
 const STORED: &str = "HEIRLOOM_HANDOVER_STORED";
 
 /// The name under which the manager has this process's heap.
@@ -198,18 +202,52 @@ fn stored_name() -> MutexGuard<'static, Option<String>> {
     STORED_NAME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the predecessor said of the descriptor of this name: `Some(true)` from a main process.
-fn word_of_predecessor(name: &str) -> Option<bool> {
+/// What a predecessor has said.
+struct Word {
+    stored: String,
+    was_main: bool,
+}
+
+fn word_of_predecessor() -> Option<Word> {
     let value = std::env::var(STORED).ok()?;
     let (stored, role) = value.split_once(':')?;
-    (stored == name).then_some(role == "main")
+    Some(Word { stored: stored.to_owned(), was_main: role == "main" })
 }
 
 /// The variable for a successor, where there is something to tell.
 pub(crate) fn word_to_successor() -> Option<CString> {
     let stored = stored_name();
-    let role = if manager::is_main_process() { "main" } else { "other" };
-    CString::new(format!("{STORED}={}:{role}", stored.as_deref()?)).ok()
+    let is_main = manager::is_main_process();
+    if stored.is_none() && !is_main {
+        return None;
+    }
+    let role = if is_main { "main" } else { "other" };
+    CString::new(format!("{STORED}={}:{role}", stored.as_deref().unwrap_or_default())).ok()
+}
+
+/// Notes, in a process to which another has just handed over, whether it is the service's main process now.
+pub(crate) fn take_role_of_predecessor() {
+    if word_of_predecessor().is_some_and(|word| word.was_main) {
+        manager::become_main_process();
+    }
+}
+
+/// Tells the manager, from a process that has handed over and is about to end, that its successor is the service now.
+pub(crate) fn leave_role_to(successor: u32) {
+    if let Err(error) = manager::pass_on_main_process(successor) {
+        eprintln!("heirloom: the service manager was not told of the new main process: {error}");
+    }
+}
+
+/// The name under which the manager was given the open heap to keep; `None` where it was not.
+pub(crate) fn stored_as() -> Option<String> {
+    stored_name().clone()
+}
+
+/// What the manager has opened for this process besides heaps, such as sockets to listen on.
+pub(crate) fn others() -> io::Result<Vec<(String, OwnedFd)>> {
+    let others = manager::inherited()?.into_iter().filter(|(_, name)| !is_name_of_heap(name));
+    Ok(others.map(|(fd, name)| (name, fd)).collect())
 }
 
 /// All that the manager has opened for this process, ours or not.
@@ -230,6 +268,11 @@ fn open_anew(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 fn name_of(heap: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '_' };
     format!("{PREFIX}{}", heap.chars().map(plain).collect::<String>())
+}
+
+/// A socket unit may be called `heirloom-` something too.
+fn is_name_of_heap(name: &str) -> bool {
+    name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-')).is_some_and(|(_, id)| is_id(id))
 }
 
 fn id_text(id: &[u8; 16]) -> String {

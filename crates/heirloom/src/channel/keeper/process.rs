@@ -21,9 +21,9 @@ const VARIABLE: &str = "HEIRLOOM_KEEPER";
 /// How long whoever connects may take to say what it wants, while others wait.
 const TIME_TO_ASK: Duration = Duration::from_millis(500);
 
-/// Runs before `main` in every program that can start a keeper.
-#[used]
-#[unsafe(link_section = ".init_array")]
+/// Runs before `main` in every program that can start a keeper. Miri has no process for one, and knows no `getauxval`.
+#[cfg_attr(not(miri), used)]
+#[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
 /// Starts a keeper, and returns when it listens.
