@@ -85,9 +85,10 @@ pub enum TypesError {
         /// The size of the outer type.
         size: u64,
     },
-    /// A recursive part names no struct around it.
+    /// A recursive part names no struct around it, or one that it would be inside of without a collection between.
     #[error(
-        "type description has a recursive part at offset {at} that no struct of its name and size encloses"
+        "type description has a recursive part at offset {at} that no struct of its name and size encloses through \
+         a collection"
     )]
     Recursive {
         /// Where in the bytes.

@@ -229,8 +229,9 @@ fn validate<'a>(
             ensure(inner == ty.size, TypesError::Outside { at, offset: 0, inner, size: ty.size })?;
         }
         Shape::Collection { args, .. } => {
+            let own = Within::collection(within);
             for _ in 0..args.left {
-                validate(cursor, depth + 1, within)?;
+                validate(cursor, depth + 1, Some(&own))?;
             }
         }
         Shape::Recursive => {

@@ -411,9 +411,8 @@ impl<T> Table<T> {
         let growth_left = new.growth_left.load(Relaxed);
         self.len.store(self.len() as u64 | CUT, Relaxed);
         self.growth_left.store(growth_left.min(self.growth_left.load(Relaxed)), Relaxed);
-        let both: *mut [u64; 2] = ptr::from_mut(self).cast();
         // SAFETY: by the layout the first two words are `control` and `mask`.
-        unsafe { whole::two_words(both, [new.control.expose_provenance() as u64, new.mask]) };
+        unsafe { whole::address_and_word(ptr::from_mut(self).cast(), new.control, new.mask) };
         self.growth_left.store(growth_left, Relaxed);
         step();
         self.len.store(new.len.load(Relaxed), Relaxed);

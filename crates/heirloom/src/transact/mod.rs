@@ -196,6 +196,10 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "it leads to the place, which is borrowed mutably, and not into the transaction"
+    )]
     pub fn change<'tx, T: Heritable + Copy>(
         &'tx self,
         place: &'places mut T,
