@@ -32,7 +32,9 @@ pub(crate) fn event(nr: u64) -> Event {
 
 /// Makes document number `id`.
 pub(crate) fn doc(id: u32) -> Doc {
-    Doc { id: id.into(), text: text(&format!("document {id}, whose text is long enough for a block")) }
+    #[cfg(any(feature = "v4", feature = "v5"))]
+    let id = u64::from(id);
+    Doc { id, text: text(&format!("document {id}, whose text is long enough for a block")) }
 }
 
 /// Says whether a document is what it was.

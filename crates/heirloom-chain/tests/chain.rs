@@ -213,7 +213,7 @@ fn a_poisoned_root_of_an_older_type_is_what_the_options_say() {
         };
         dead();
         let output = run_with(flags, "v4", 500, &file.0, &[], &[]);
-        let refused = "root `sessions` was being changed when its owner died, and is of an older type";
+        let refused = "root `sessions` is poisoned (a thread died, or panicked, while it changed it) and of an older type";
         assert!(!output.status.success() && errors(&output).contains(refused), "{}", errors(&output));
         // It was not touched: the program whose type it is takes it as it is.
         let output = run("v2", 500, &file.0, &[], &[]);

@@ -25,7 +25,11 @@ use crate::alloc;
 
 /// Secrets outside the heap.
 #[derive(Default)]
-pub(crate) struct Kept(Vec<Secret>);
+pub(crate) struct Kept {
+    secrets: Vec<Secret>,
+    /// Values that several own, in one root or in several: looked at once.
+    shared: HashSet<usize>,
+}
 
 struct Secret {
     at: *mut u8,
@@ -63,13 +67,11 @@ impl Kept {
     ) -> Result<(), String> {
         // A list of its own in place of the call stack: a chain of values may be as long as the heap is large.
         let mut due = vec![(shapes.root, at)];
-        // What several own is looked at once.
-        let mut shared = HashSet::new();
         while let Some((id, at)) = due.pop() {
             if let Shape::Shared { counted, value, .. } = &shapes.nodes[id] {
                 // SAFETY: a pointer lies there, to a block or nowhere.
                 let address = unsafe { word(at) } as usize;
-                if address != counted.align && shared.insert(address) {
+                if address != counted.align && self.shared.insert(address) {
                     due.push((*value, std::ptr::with_exposed_provenance_mut(address + counted.value_at)));
                 }
                 continue;
@@ -113,7 +115,7 @@ impl Kept {
                     }
                     let block = take_block(at, *block);
                     at.copy_from_nonoverlapping(default.as_ptr(), *size);
-                    self.0.push(Secret { at, bytes, block });
+                    self.secrets.push(Secret { at, bytes, block });
                 }
                 Shape::Parts(parts) => due.extend(parts.iter().map(|&(offset, part)| (part, at.add(offset)))),
                 Shape::Cases(tag, cases) => {
@@ -209,7 +211,8 @@ impl Kept {
     /// The heap is as it was when they were taken: nobody else has used it, and this thread may allocate.
     pub(crate) unsafe fn put_back(&mut self) -> usize {
         let mut nr_lost = 0;
-        for secret in self.0.drain(..).rev() {
+        self.shared.clear();
+        for secret in self.secrets.drain(..).rev() {
             // SAFETY: the field is where it was, and holds its default, which owns nothing by the rules for secrets.
             unsafe {
                 if let Some((elements, layout)) = secret.block {

@@ -71,7 +71,7 @@ pub enum RootError {
     },
     /// The object may be half changed, so it was not made one of this program's type: nobody has asked for that.
     #[error(
-        "root `{name}` was being changed when its owner died, and is of an older type; say what becomes of it: \
+        "root `{name}` is poisoned (a thread died, or panicked, while it changed it) and of an older type; say what becomes of it: \
          `Options::on_poison`"
     )]
     Poisoned {
