@@ -38,6 +38,7 @@
 
 mod difference;
 mod display;
+mod error;
 mod flatten;
 mod reader;
 mod rules;
@@ -45,9 +46,10 @@ mod rules;
 mod tests;
 
 pub use difference::{Change, Difference, Part, Path, Step, first_change, first_difference};
+pub use error::TypesError;
 pub use flatten::{fingerprint, flat_len, flatten, flatten_into, hooks, nr_hooks, rules_form, rules_len};
 pub use reader::{
-    CaseView, Cases, Children, FieldView, Fields, Names, Shape, TypeView, TypesError, VariantView, Variants,
+    CaseView, Cases, Children, FieldView, Fields, Names, Shape, TypeView, VariantView, Variants,
 };
 pub use rules::{
     ConvertFn, DefaultFn, DropFn, FieldRules, FieldRulesView, History, Hook, Lineage, Relative, Relatives,

@@ -16,6 +16,7 @@ mod cpus;
 mod flush;
 mod format;
 mod freeze;
+mod idle;
 mod large;
 mod lookup;
 pub(crate) mod records;
@@ -70,6 +71,8 @@ pub struct Pool<H: Host> {
     pub(crate) spare_blocks: AtomicU32,
     /// Units of the slabs that stand on a CPU's list and have all their slots.
     pub(crate) idle_units: core::sync::atomic::AtomicU64,
+    /// Whether the block table may have idle slabs that nobody owns (see `idle`).
+    pub(crate) may_have_ownerless: core::sync::atomic::AtomicBool,
 }
 
 impl<H: Host> Pool<H> {

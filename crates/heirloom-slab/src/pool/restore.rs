@@ -146,8 +146,9 @@ impl<H: Host> Pool<H> {
             // No checksum covers a CPU slot, and whatever it listed is in the bitmaps.
             self.arena.cpu(index).reset(self.nr_caches());
         }
-        // The lists went with the slots.
+        // The lists went with the slots, and with them the owners.
         self.idle_units.store(0, Relaxed);
+        self.may_have_ownerless.store(true, Relaxed);
         for cache in &self.arena.caches()[..self.nr_caches()] {
             cache.orphan_stamp.fetch_add(1, Relaxed);
         }

@@ -357,7 +357,8 @@ impl Heap {
 
     /// Freezes the pool and writes that it is; the door is closed.
     fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
-        self.hall.pool().host().keep_spares(0);
+        // Somebody may have asked to keep memory since the hand-over began.
+        spares::keep(self.hall.pool(), 0);
         diary::wipe(self.hall.pool(), &self.backing);
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
@@ -381,6 +382,7 @@ impl Drop for Heap {
                     eprintln!("heirloom: secrets stay in the heap as it closes: {error}");
                 }
                 let seal = self.options.seal.unwrap_or(self.options.file.is_some());
+                self.hall.pool().trim();
                 // A header that cannot be written leaves `Running`: the next owner recovers.
                 let _ = self.close_up(seal, now);
                 roots::forget_all(self.hall.instance());

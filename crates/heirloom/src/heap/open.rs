@@ -414,7 +414,7 @@ fn recover(
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
     let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
     let took = Duration::from_micros(heap.restore_us);
-    heap.recovery = Some(std::boxed::Box::new(left.with(&found, took)));
+    heap.recovery = Some(std::boxed::Box::new(left.with(&found, aftermath.open, took)));
     Ok(heap)
 }
 
