@@ -39,14 +39,12 @@ const MAP: &TypeDesc = &TypeDesc::collection("HashMap", 1, 56, 8, &[U64, NEXT_U6
 const NEXT_U64: &TypeDesc = &TypeDesc::collection("Box", 1, 8, 8, &[U64]);
 const TREE: &TypeDesc = &TypeDesc::collection("BTreeMap", 1, 16, 8, &[U64, STRING]);
 /// A value within itself: through an `Option`, which lies inline, and, once the kind of its last node is changed, through nothing.
-const SELF_IN_OPTION: &TypeDesc = &within(&TypeDesc::collection(
-    "Option",
-    1,
-    8,
-    8,
-    &[&TypeDesc::recursive("A", 8, 8)],
-));
-const SELF: &TypeDesc = &within(&TypeDesc::primitive("A", 8, 8));
+const SELF_IN_OPTION: &TypeDesc = &within(&[field(
+    "inner",
+    0,
+    &TypeDesc::collection("Option", 1, 8, 8, &[&TypeDesc::recursive("A", 8, 8)]),
+)]);
+const SELF: &TypeDesc = &within(&[field("inner", 0, &TypeDesc::primitive("A", 8, 8))]);
 static SELF_IN_OPTION_FORM: [u8; flat_len(SELF_IN_OPTION)] = flatten(SELF_IN_OPTION);
 static SELF_FORM: [u8; flat_len(SELF)] = flatten(SELF);
 static NODE_FORM: [u8; flat_len(NODE)] = flatten(NODE);
@@ -57,10 +55,8 @@ const fn field(name: &'static str, offset: u64, ty: &'static TypeDesc) -> FieldD
     FieldDesc { name, offset, ty, rules: FieldRules::NONE }
 }
 
-const fn within(inner: &'static TypeDesc) -> TypeDesc {
-    let fields = &[FieldDesc { name: "inner", offset: 0, ty: inner, rules: FieldRules::NONE }];
-    let kind = TypeKind::Struct { fields };
-    TypeDesc { name: "A", size: 8, align: 8, rules: TypeRules::NONE, kind }
+const fn within(fields: &'static [FieldDesc]) -> TypeDesc {
+    TypeDesc { name: "A", size: 8, align: 8, rules: TypeRules::NONE, kind: TypeKind::Struct { fields } }
 }
 
 /// Traces from one root; every object is reached or not, whatever leads there, and each is counted once.
