@@ -164,8 +164,10 @@ fn roots_migrate_at_their_first_use() {
     let lines = lines(&output);
     assert_eq!(lines.len(), 3, "{}", errors(&output));
     for line in &lines {
-        assert_eq!((&line["checked"], &line["migration_ms"]), (&2200.into(), &0.0.into()), "{line}");
+        assert_eq!(line["checked"], 2200, "{line}");
     }
+    // Version 2 has changed nothing that roots share; version 5 has, and that is made at the opening.
+    assert_eq!(lines[1]["migration_ms"], 0.0, "{}", lines[1]);
     // Nothing of the old objects is left: as many as where it was done at the opening.
     let output = run("v1", 2000, Scratch::new("at-open").empty(), &["v2", "v5"], &[]);
     let at_open = self::lines(&output);

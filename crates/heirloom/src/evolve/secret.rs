@@ -17,7 +17,9 @@ use std::ptr::NonNull;
 
 use heirloom_abi::types::{Hook, TypeView};
 
-use super::collection::{NODE_HEIGHT, NODE_LEN, Row, TextAt, is_done, is_full, words};
+use super::collection::{
+    NODE_HEIGHT, NODE_LEN, Row, TextAt, address as word, is_done, is_full, words, write_address,
+};
 use super::shape::{Block, PLAIN, Shape, Shapes};
 use crate::alloc;
 
@@ -66,7 +68,7 @@ impl Kept {
         while let Some((id, at)) = due.pop() {
             if let Shape::Shared { counted, value, .. } = &shapes.nodes[id] {
                 // SAFETY: a pointer lies there, to a block or nowhere.
-                let address = unsafe { at.cast::<u64>().read() } as usize;
+                let address = unsafe { word(at) } as usize;
                 if address != counted.align && shared.insert(address) {
                     due.push((*value, std::ptr::with_exposed_provenance_mut(address + counted.value_at)));
                 }
@@ -141,7 +143,7 @@ impl Kept {
                     }
                 }
                 Shape::Tree { pairs, key, value } => {
-                    let root = at.cast::<u64>().read();
+                    let root = word(at);
                     if root != 0 {
                         let mut nodes = vec![std::ptr::with_exposed_provenance_mut::<u8>(root as usize)];
                         while let Some(node) = nodes.pop() {
@@ -161,7 +163,7 @@ impl Kept {
                                 }
                             }
                             if node.add(NODE_HEIGHT).cast::<u16>().read() > 0 {
-                                let edge = |nr| node.add(shape.edges).cast::<u64>().add(nr).read() as usize;
+                                let edge = |nr| word(node.add(shape.edges + 8 * nr)) as usize;
                                 nodes.extend(
                                     (0..=len).map(|nr| std::ptr::with_exposed_provenance_mut::<u8>(edge(nr))),
                                 );
@@ -175,11 +177,11 @@ impl Kept {
                     }
                 }
                 Shape::Owned { value, .. } => {
-                    let start = std::ptr::with_exposed_provenance_mut::<u8>(at.cast::<u64>().read() as usize);
+                    let start = std::ptr::with_exposed_provenance_mut::<u8>(word(at) as usize);
                     due.push((*value, start));
                 }
                 Shape::Map { buckets, key, value } => {
-                    let [control, mask] = at.cast::<[u64; 2]>().read().map(|word| word as usize);
+                    let [control, mask, ..] = words(at, 2).map(|word| word as usize);
                     let control = std::ptr::with_exposed_provenance_mut::<u8>(control);
                     for bucket in (0..=mask).filter(|_| mask != 0) {
                         let pair = control.sub((bucket + 1) * buckets.stride);
@@ -217,7 +219,7 @@ impl Kept {
                     };
                     block.as_ptr().copy_from_nonoverlapping(elements.as_ptr(), elements.len());
                     secret.at.copy_from_nonoverlapping(secret.bytes.as_ptr(), secret.bytes.len());
-                    secret.at.cast::<u64>().write(block.as_ptr().expose_provenance() as u64);
+                    write_address(secret.at, block.as_ptr().expose_provenance() as u64);
                 } else {
                     secret.at.copy_from_nonoverlapping(secret.bytes.as_ptr(), secret.bytes.len());
                 }

@@ -28,7 +28,7 @@ use crate::foreign::trace;
 pub(super) struct Aftermath {
     /// Threads that were inside.
     pub(super) inside: u32,
-    /// Transactions that were open.
+    /// Transactions that were open, and changes of collections that were on their way.
     pub(super) open: u32,
     /// Diaries, with their places.
     diaries: Vec<(u64, Vec<u8>)>,

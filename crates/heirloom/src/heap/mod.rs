@@ -41,7 +41,7 @@ pub(crate) mod tree;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub struct Heap {
     options: Options,
     origin: Origin,
     generation: u32,
+    /// The highest that has had the heap: this one, or that of a successor from which it was taken back. The next successor's is beyond.
+    last_generation: AtomicU32,
     freeze_us: u64,
     frozen_ns: u64,
     restore_us: u64,
@@ -361,6 +363,7 @@ impl Heap {
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
         state.phase = Phase::Frozen;
+        state.generation = state.generation.max(self.last_generation.load(Relaxed));
         state.flags = if seal { Flags::CLEAN.with(Flags::SEALED) } else { Flags::CLEAN };
         state.frozen_ns = since_ns;
         state.last_operation_ns = since_ns;
