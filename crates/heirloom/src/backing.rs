@@ -238,8 +238,8 @@ impl Backing {
     /// Asks the system for the length again: another process may have made the file longer since this one opened it, and none may have
     /// made it shorter.
     pub(crate) fn look_at_len(&self) -> Result<(), BackingError> {
-        let facts = sys::file_facts(self.fd()).map_err(step("examine"))?;
         let recorded = self.len();
+        let facts = sys::file_facts(self.fd()).map_err(step("examine"))?;
         if facts.len < recorded {
             return Err(HeaderError::FileLength { recorded, found: facts.len }.into());
         }

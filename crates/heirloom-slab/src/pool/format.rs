@@ -96,6 +96,7 @@ impl<H: Host> Pool<H> {
             nr_classes: classes(&geometry),
             lock: AtomicU32::new(0),
             room: core::array::from_fn(|_| AtomicU32::new(0)),
+            vacant: core::sync::atomic::AtomicU32::new(0),
             nr_empty: AtomicU32::new(0),
             spare_blocks: AtomicU32::new(0),
             idle_units: core::sync::atomic::AtomicU64::new(0),

@@ -58,6 +58,9 @@ impl<H: Host> Pool<H> {
             self.gather(&held);
             return self.take_all_down(&held);
         }
+        if !self.may_have_ownerless.load(Acquire) {
+            return false;
+        }
         let Some(cpu) = self.claim_cpu() else { return false };
         let held = cpu.lock(|| self.host.pause());
         self.gather(&held);

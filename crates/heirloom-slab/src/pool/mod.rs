@@ -65,6 +65,8 @@ pub struct Pool<H: Host> {
     pub(crate) lock: AtomicU32,
     /// For each kind of run, entries below this have no room (see `blocks`).
     pub(crate) room: [AtomicU32; blocks::NR_HINTS],
+    /// No entry of the block table below this is vacant.
+    pub(crate) vacant: core::sync::atomic::AtomicU32,
     /// Blocks without any slab or object.
     pub(crate) nr_empty: AtomicU32,
     /// How many of them are kept, beside one.

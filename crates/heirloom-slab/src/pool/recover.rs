@@ -74,6 +74,7 @@ impl<H: Host> Pool<H> {
         for room in &self.room {
             room.store(0, Relaxed);
         }
+        self.vacant.store(0, Relaxed);
         self.reclaim(is_live);
         Ok(recovered)
     }

@@ -208,6 +208,24 @@ impl BlockHost {
         state.lowest = state.lowest.min(index);
     }
 
+    /// Takes blocks that lie within the file, are marked, and are nobody's yet.
+    #[inline]
+    fn adopt_one(&self, state: &mut State, len: u64, offset: u64, nr: u64) -> bool {
+        let Some(index) = self.index_of(offset) else { return false };
+        let end = index.saturating_add(nr);
+        if end > state.nr_blocks || self.first_block + (end << self.block_shift) > len {
+            return false;
+        }
+        let is_free = |state: &State, index: u64| {
+            !state.is_taken(index) && state.map.contains(self.first_block + (index << self.block_shift))
+        };
+        if !(index..end).all(|index| is_free(state, index)) {
+            return false;
+        }
+        (index..end).for_each(|index| state.set(index, true));
+        true
+    }
+
     fn index_of(&self, offset: u64) -> Option<u64> {
         let within = offset.checked_sub(self.first_block)?;
         let index = within >> self.block_shift;
@@ -292,21 +310,12 @@ unsafe impl Host for BlockHost {
     }
 
     fn adopt(&self, offset: u64, nr: u32) -> bool {
-        let Some(index) = self.index_of(offset) else { return false };
-        let mut state = self.state();
-        let end = index.checked_add(nr.into());
-        let fits = end.is_some_and(|end| end <= state.nr_blocks)
-            && offset + (u64::from(nr) << self.block_shift) <= self.backing.len();
-        let is_ours = |index: u64| {
-            !state.is_taken(index) && state.map.contains(self.first_block + (index << self.block_shift))
-        };
-        if !fits || !(index..index + u64::from(nr)).all(is_ours) {
-            return false;
-        }
-        for index in index..index + u64::from(nr) {
-            state.set(index, true);
-        }
-        true
+        self.adopt_all(&[(offset, nr)]) == 1
+    }
+
+    fn adopt_all(&self, blocks: &[(u64, u32)]) -> usize {
+        let (mut state, len) = (self.state(), self.backing.len());
+        blocks.iter().take_while(|&&(offset, nr)| self.adopt_one(&mut state, len, offset, nr.into())).count()
     }
 
     fn pause(&self) {
