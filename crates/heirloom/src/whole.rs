@@ -114,6 +114,19 @@ pub(crate) unsafe fn swap<T>(one: *mut T, other: *mut T) {
     }
 }
 
+/// Stores an address and a word behind it.
+///
+/// # Safety
+///
+/// `at` is valid for writing both.
+#[inline(always)]
+pub(crate) unsafe fn address_and_word<T>(at: *mut *mut T, address: *mut T, word: u64) {
+    step();
+    // SAFETY: by the caller.
+    unsafe { arch::store_address_and_word(at.cast(), address.cast(), word) };
+    step();
+}
+
 /// Runs `change`, which writes nothing but the places, and does not panic: after a kill it has happened or not.
 ///
 /// # Safety
@@ -220,6 +233,15 @@ mod arch {
 
     /// # Safety
     ///
+    /// `at` is valid for writing two words.
+    #[inline(always)]
+    pub(super) unsafe fn store_address_and_word(at: *mut *mut u8, address: *mut u8, word: u64) {
+        // SAFETY: by the caller.
+        unsafe { store_two_words(at.cast(), [address.expose_provenance() as u64, word]) };
+    }
+
+    /// # Safety
+    ///
     /// `from` is valid for reading two words, which need not be initialized, and `to` for writing them.
     #[inline(always)]
     pub(super) unsafe fn copy_two_words(to: *mut u8, from: *const u8) {
@@ -260,6 +282,15 @@ mod arch {
 
     /// # Safety
     ///
+    /// `at` is valid for writing two words.
+    #[inline(always)]
+    pub(super) unsafe fn store_address_and_word(at: *mut *mut u8, address: *mut u8, word: u64) {
+        // SAFETY: by the caller.
+        unsafe { store_two_words(at.cast(), [address.expose_provenance() as u64, word]) };
+    }
+
+    /// # Safety
+    ///
     /// `from` is valid for reading two words, which need not be initialized, and `to` for writing them.
     #[inline(always)]
     pub(super) unsafe fn copy_two_words(to: *mut u8, from: *const u8) {
@@ -284,12 +315,26 @@ mod arch {
     ///
     /// `at` is valid for writing two words.
     pub(super) unsafe fn store_two_words(at: *mut [u64; 2], [first, second]: [u64; 2]) {
-        let at = at.cast::<u64>();
+        // As addresses, which one of them is: who reads it back as one may follow it.
+        let at = at.cast::<*const u8>();
+        let [first, second] = [first, second].map(|word| std::ptr::with_exposed_provenance(word as usize));
         // SAFETY: by the caller.
         unsafe {
             at.write_volatile(first);
             super::step();
             at.add(1).write_volatile(second);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `at` is valid for writing two words.
+    pub(super) unsafe fn store_address_and_word(at: *mut *mut u8, address: *mut u8, word: u64) {
+        // SAFETY: by the caller.
+        unsafe {
+            at.write_volatile(address);
+            super::step();
+            at.add(1).cast::<u64>().write_volatile(word);
         }
     }
 
@@ -335,5 +380,15 @@ mod tests {
         // SAFETY: two words lie behind the first.
         unsafe { two_words(words.as_mut_ptr().add(1).cast(), [1, 2]) };
         assert_eq!(words, [0, 1, 2, 0]);
+        let mut value = 5_u64;
+        let mut pair = (std::ptr::null_mut::<u64>(), 0_u64);
+        // SAFETY: an address and a word, laid out in this order by the address of its first.
+        unsafe {
+            let mut both = [std::mem::MaybeUninit::<*mut u64>::uninit(); 2];
+            address_and_word(both.as_mut_ptr().cast(), &raw mut value, 7);
+            pair.0 = both[0].assume_init();
+            pair.1 = both.as_ptr().add(1).cast::<u64>().read();
+            assert_eq!((*pair.0, pair.1), (5, 7));
+        }
     }
 }

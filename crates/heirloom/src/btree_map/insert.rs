@@ -13,7 +13,7 @@ use super::BTreeMap;
 use super::node::{Node, Spares};
 use super::place::Place;
 use crate::alloc::AllocError;
-use crate::whole::Undo;
+use crate::whole::{Undo, guarded};
 
 impl<K, V> BTreeMap<K, V> {
     /// Inserts a pair in a gap of a leaf, or into an empty map at the end; returns where it lies.
@@ -33,11 +33,10 @@ impl<K, V> BTreeMap<K, V> {
             if node.is_null() || node.len() == Node::<K, V>::CAPACITY {
                 return self.insert_by_splits(gap, key, value);
             }
-            let mut undo = Undo::begin(self.words().start);
-            undo.note([self.words()]);
-            node.insert(index, (key, value), None, &mut undo);
-            self.len += 1;
-            undo.retire();
+            guarded(node.places_from(index, self.words()), || {
+                node.insert(index, (key, value), None, &mut Undo::none());
+                self.len += 1;
+            });
         }
         Ok(gap)
     }

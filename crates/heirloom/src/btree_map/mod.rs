@@ -129,14 +129,14 @@ impl<K, V> BTreeMap<K, V> {
     fn take(&mut self) -> Self {
         let all = Self { root: self.root, len: self.len, owns: PhantomData };
         // SAFETY: by the layout the two words are `root` and `len`.
-        unsafe { whole::two_words(std::ptr::from_mut(self).cast(), [0; 2]) };
+        unsafe { whole::address_and_word(std::ptr::from_mut(self).cast(), Node::<K, V>::NULL.address(), 0) };
         all
     }
 
     /// Sets root and length at once.
     fn set(&mut self, root: Node<K, V>, len: u64) {
         // SAFETY: as above.
-        unsafe { whole::two_words(std::ptr::from_mut(self).cast(), [root.address(), len]) };
+        unsafe { whole::address_and_word(std::ptr::from_mut(self).cast(), root.address(), len) };
     }
 
     /// Root and length, for a change that writes them.

@@ -191,13 +191,22 @@ impl<K, V> Node<K, V> {
         unsafe { undo.note([Place::of(self.key(from), count), Place::of(self.value(from), count)]) };
     }
 
+    /// What an insertion or a removal at `from` writes over: the words of its map, the head, and the pairs from there on.
+    #[inline(always)]
+    pub(super) unsafe fn places_from(self, from: usize, words: Place) -> [Place; 4] {
+        // SAFETY: the caller's duty.
+        unsafe {
+            let count = self.len() - from;
+            [words, self.head_place(), Place::of(self.key(from), count), Place::of(self.value(from), count)]
+        }
+    }
+
     /// Writes the head and the pairs from `from` on down.
     unsafe fn note_from(self, from: usize, undo: &mut Undo) {
         // SAFETY: the caller's duty.
         unsafe {
-            let count = self.len() - from;
-            let pairs = [Place::of(self.key(from), count), Place::of(self.value(from), count)];
-            undo.note([self.head_place(), pairs[0], pairs[1]]);
+            let [_, head, keys, values] = self.places_from(from, self.head_place());
+            undo.note([head, keys, values]);
         }
     }
 
@@ -211,8 +220,8 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    pub(super) fn address(self) -> u64 {
-        self.head.expose_provenance() as u64
+    pub(super) fn address(self) -> *mut Head {
+        self.head
     }
 
     /// Returns the keys.

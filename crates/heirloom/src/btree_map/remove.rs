@@ -12,7 +12,7 @@
 use super::BTreeMap;
 use super::node::Node;
 use super::place::Place;
-use crate::whole::Undo;
+use crate::whole::{Undo, guarded};
 
 /// A removal on its way.
 struct Change<K, V> {
@@ -28,12 +28,21 @@ impl<K, V> BTreeMap<K, V> {
     ///
     /// The place is in this tree, and not the end.
     pub(super) unsafe fn remove_at(&mut self, place: Place<K, V>) -> ((K, V), Place<K, V>) {
-        let mut change = Change { undo: Undo::begin(self.words().start), freed: std::vec::Vec::new() };
         // SAFETY: the caller's duty; each pair is read once, and its place taken by another or given up.
         unsafe {
+            let Place { node, index } = place;
+            if node.height() == 0 && (node.len() > Node::<K, V>::FEW || node == self.root && node.len() > 1) {
+                // The usual way: no other node has a part in it.
+                let words = self.words();
+                let pair = guarded(node.places_from(index, words), || {
+                    self.len -= 1;
+                    node.remove(index, &mut Undo::none())
+                });
+                return (pair, place.or_above());
+            }
+            let mut change = Change { undo: Undo::begin(self.words().start), freed: std::vec::Vec::new() };
             change.undo.note([self.words()]);
             self.len -= 1;
-            let Place { node, index } = place;
             let (pair, next) = if node.height() == 0 {
                 let pair = node.remove(index, &mut change.undo);
                 let gap = self.fill_up(place, &mut change);

@@ -116,29 +116,44 @@ impl<'a> Diary<'a> {
         Ok(at + ENTRY_BYTES)
     }
 
-    /// Writes down what stands at several places, of which those outside the heap are left out; covered by one store.
+    /// Writes down what stands at several places, of which those outside the heap are left out; covered by one store. Says whether the diary had to
+    /// move for it.
+    ///
+    /// Inlined to the last call: where sizes are known, so is most of what is done.
     ///
     /// # Safety
     ///
     /// The places can be read.
     #[inline(always)]
-    unsafe fn note_all(&mut self, places: &[Place]) -> Result<(), Refused> {
-        let needed = |place: &Place| ENTRY_BYTES + place.bytes.next_multiple_of(8);
-        let start = self.room(places.iter().map(needed).sum())?;
-        let block = self.block().as_ptr();
-        let mut at = start;
+    unsafe fn note_all(&mut self, places: &[Place]) -> Result<bool, Refused> {
+        let mut needed = 0;
+        for place in places {
+            needed += ENTRY_BYTES + place.bytes.next_multiple_of(8);
+        }
+        let mut block = self.block().as_ptr();
+        // SAFETY: by *trusted* a diary lies there, and it is this thread's.
+        let capacity = unsafe { block.add(8).cast::<u64>().read() as usize };
+        let mut at = ENTRIES_AT + self.used;
+        let moves = needed > capacity - at;
+        if moves {
+            self.grow(at.saturating_add(needed))?;
+            block = self.block().as_ptr();
+        }
         for place in places {
             let Some(offset) = self.seat.offset_of(place.start).filter(|_| place.bytes > 0) else { continue };
-            let bytes = u32::try_from(place.bytes).map_err(|_| Refused::TooLarge(place.bytes))?;
-            self.write_head(at, offset, bytes, KIND_BYTES);
-            // SAFETY: there is room for it, and the place is the caller's promise; it is no part of the diary.
+            // A diary is never so large that the length would not fit.
+            let length_and_kind = place.bytes as u64 | u64::from(KIND_BYTES) << 32;
+            // SAFETY: there is room for the entry, and the place is the caller's promise; it is no part of the diary.
             unsafe {
-                block.add(at + ENTRY_BYTES).copy_from_nonoverlapping(place.start.as_ptr(), place.bytes);
+                let entry = block.add(at);
+                entry.cast::<u64>().write(offset);
+                entry.add(8).cast::<u64>().write(length_and_kind);
+                entry.add(ENTRY_BYTES).copy_from_nonoverlapping(place.start.as_ptr(), place.bytes);
             }
-            at += needed(place);
+            at += ENTRY_BYTES + place.bytes.next_multiple_of(8);
         }
         self.cover(at);
-        Ok(())
+        Ok(moves)
     }
 
     /// Writes down that a block belongs to what is about to be written: undoing gives it back.
@@ -151,6 +166,7 @@ impl<'a> Diary<'a> {
     }
 
     /// Drops the entries behind `used` bytes: what they speak of was not touched.
+    #[inline(always)]
     pub(crate) fn forget_behind(&mut self, used: usize) {
         self.used = used;
         self.used_word().store(used as u64, Release);
@@ -200,6 +216,7 @@ impl<'a> Diary<'a> {
         unsafe { &*self.block().as_ptr().add(at).cast::<AtomicU32>() }
     }
 
+    #[inline(always)]
     fn used_word(&self) -> &AtomicU64 {
         // SAFETY: within the block and aligned; it is an atomic always.
         unsafe { &*self.block().as_ptr().add(USED_AT).cast::<AtomicU64>() }
@@ -214,6 +231,7 @@ impl<'a> Diary<'a> {
         }
     }
 
+    #[inline(always)]
     fn cover(&mut self, end: usize) {
         caller_step();
         self.used = end - ENTRIES_AT;
@@ -246,6 +264,7 @@ impl<'a> Diary<'a> {
 
     /// Moves to a larger block: complete before the slot names it.
     #[cold]
+    #[inline(never)]
     fn grow(&mut self, least: usize) -> Result<(), Refused> {
         let capacity = least.checked_next_power_of_two().filter(|&capacity| capacity <= MAX_BYTES);
         let capacity = capacity.ok_or(Refused::TooLarge(least))?;
@@ -269,6 +288,8 @@ impl<'a> Diary<'a> {
 pub(crate) struct Note {
     diary: Diary<'static>,
     before: usize,
+    /// The diary has become larger for it.
+    has_moved: bool,
 }
 
 /// A diary that a large change has made larger than this is let go behind it.
@@ -286,7 +307,7 @@ impl Note {
         }
         let diary = Diary::open(seat)?;
         let before = diary.used;
-        Ok(Some(Self { diary, before }))
+        Ok(Some(Self { diary, before, has_moved: false }))
     }
 
     /// Writes down what stands at more places; those outside the heap are left out. On an error nothing more is noted.
@@ -298,7 +319,10 @@ impl Note {
     pub(crate) unsafe fn add(&mut self, places: &[Place]) -> Result<(), AllocError> {
         // SAFETY: by the caller.
         match unsafe { self.diary.note_all(places) } {
-            Ok(()) => Ok(()),
+            Ok(moved) => {
+                self.has_moved |= moved;
+                Ok(())
+            }
             Err(Refused::Alloc(error)) => Err(error),
             Err(Refused::TooLarge(size_bytes)) => Err(AllocError { size_bytes }),
             Err(Refused::Outside) => Ok(()),
@@ -310,7 +334,7 @@ impl Note {
     pub(crate) fn retire(mut self) {
         self.diary.forget_behind(self.before);
         step();
-        if self.before == 0 && self.diary.capacity() > MOST_KEPT {
+        if self.has_moved && self.before == 0 && self.diary.capacity() > MOST_KEPT {
             self.diary.shrink();
         }
     }

@@ -128,6 +128,8 @@ impl Heap {
         let is_live = |index: u32| live.get(index as usize).copied().unwrap_or(false);
         // After an error the heap stays closed: its records are damaged, and a restart recovers it, or refuses it.
         self.undo_passage(is_live)?;
+        // What it has left under its number, a lock or the mark of a map that was probed, is not to be its successor's own.
+        self.last_generation.fetch_max(self.backing.read_header()?.state.generation, Relaxed);
         let state = open::running(&self.backing, self.generation)?;
         self.backing.write_state(&state)?;
         spares::keep(self.hall.pool(), self.options.spare_memory);

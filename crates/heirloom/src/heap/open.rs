@@ -14,7 +14,7 @@
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -414,7 +414,7 @@ fn recover(
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
     let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
     let took = Duration::from_micros(heap.restore_us);
-    heap.recovery = Some(std::boxed::Box::new(left.with(&found, took)));
+    heap.recovery = Some(std::boxed::Box::new(left.with(&found, aftermath.open, took)));
     Ok(heap)
 }
 
@@ -514,6 +514,7 @@ fn open(
         options,
         origin,
         generation: state.generation,
+        last_generation: AtomicU32::new(state.generation),
         freeze_us: state.freeze_us,
         frozen_ns: state.frozen_ns,
         restore_us,

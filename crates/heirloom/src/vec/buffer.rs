@@ -144,12 +144,7 @@ impl<T> Buffer<T> {
         let new = ManuallyDrop::new(new);
         let old = Self { start: self.start, capacity: self.capacity, owns: PhantomData };
         // SAFETY: by the layout the two words are `start` and `capacity`.
-        unsafe {
-            whole::two_words(
-                ptr::from_mut(self).cast(),
-                [new.start.as_ptr().expose_provenance() as u64, new.capacity],
-            );
-        }
+        unsafe { whole::address_and_word(ptr::from_mut(self).cast(), new.start.as_ptr(), new.capacity) };
         old
     }
 

@@ -1,6 +1,7 @@
 //! A heap as a kill left it: taken over by a process of its own, which looks at everything.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -41,9 +42,18 @@ impl<'a> Lookers<'a> {
         // SAFETY: this program has one thread, so the child may do what it likes.
         match unsafe { libc::fork() } {
             0 => {
-                // SAFETY: of this process alone.
-                unsafe { libc::alarm(PATIENCE) };
+                let said = File::create(path.with_extension("said")).unwrap();
+                // SAFETY: of this process alone: its end, if it hangs, and where its complaints go, of which one is a failure.
+                unsafe {
+                    libc::alarm(PATIENCE);
+                    libc::dup2(said.as_raw_fd(), libc::STDERR_FILENO);
+                }
                 let outcome = judge(self.case, &path, is_over);
+                let outcome =
+                    outcome.and_then(|()| match std::fs::read_to_string(path.with_extension("said")) {
+                        Ok(said) if said.is_empty() => Ok(()),
+                        said => Err(format!("the next start complains: {}", said.unwrap_or_default())),
+                    });
                 let _ =
                     std::fs::write(path.with_extension("why"), outcome.as_ref().err().map_or("", |why| why));
                 // SAFETY: what is to be dropped was.
@@ -68,7 +78,10 @@ impl<'a> Lookers<'a> {
             let path = self.dir.join(format!("image-{nr}.why"));
             let why = match libc::WIFSIGNALED(status) {
                 true if libc::WTERMSIG(status) == libc::SIGALRM => "the next start hangs".to_owned(),
-                true => format!("the next start dies of signal {}", libc::WTERMSIG(status)),
+                true => {
+                    let said = std::fs::read_to_string(path.with_extension("said")).unwrap_or_default();
+                    format!("the next start dies of signal {}: {said}", libc::WTERMSIG(status))
+                }
                 false => std::fs::read_to_string(path).unwrap_or_default(),
             };
             self.first = Some(format!("behind instruction {instruction}: {why}"));
