@@ -62,6 +62,11 @@ pub enum BackingError {
         /// The file.
         path: PathBuf,
     },
+    /// The owner has frozen one heap, and offered another.
+    #[error(
+        "the descriptor that came with the frozen heap is of another file than the heap that was offered"
+    )]
+    OtherFile,
     /// Neither a regular file nor a memfd.
     #[error("the heap's file is no regular file")]
     NotRegular,
@@ -179,6 +184,18 @@ impl Backing {
         let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
         refuse_unfit(&facts)?;
         Self::lock(&fd)?;
+        Self::adopt_locked(fd)
+    }
+
+    /// Looks at a heap file that has an owner and may be this process's one day: its lock is left alone until
+    /// [`Backing::take_descriptor`] or [`Backing::lock_anew`].
+    pub(crate) fn adopt_offered(fd: OwnedFd) -> Result<(Self, Header), BackingError> {
+        let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
+        refuse_unfit(&facts)?;
+        Self::adopt_locked(fd)
+    }
+
+    fn adopt_locked(fd: OwnedFd) -> Result<(Self, Header), BackingError> {
         let header = read_unmapped(&fd)?;
         let mapped = Self::map(&fd, header.identity.base, header.identity.reserved_bytes)?;
         Ok((Self::assemble(fd, mapped, header.identity.reserved_bytes)?, header))
@@ -191,6 +208,26 @@ impl Backing {
         }
         let pid = read_unmapped(fd).map_or(0, |header| header.state.owner_pid);
         Err(BackingError::Busy { pid })
+    }
+
+    /// Puts another descriptor of the same file, and with it the lock, in the place of the one that was opened without.
+    ///
+    /// # Errors
+    ///
+    /// It is of another file, or the lock is somebody else's.
+    pub(crate) fn take_descriptor(&mut self, fd: OwnedFd) -> Result<(), BackingError> {
+        let identity = |fd: &OwnedFd| sys::file_facts(fd.as_fd()).map(|facts| facts.identity);
+        if identity(&fd).map_err(step("examine"))? != identity(&self.fd).map_err(step("examine"))? {
+            return Err(BackingError::OtherFile);
+        }
+        Self::lock(&fd)?;
+        self.fd = fd;
+        Ok(())
+    }
+
+    /// Takes the lock through the descriptor that this process has.
+    pub(crate) fn lock_anew(&self) -> Result<(), BackingError> {
+        Self::lock(&self.fd)
     }
 
     fn map(fd: &OwnedFd, base: u64, reserved: u64) -> Result<NonNull<u8>, BackingError> {

@@ -4,7 +4,8 @@
 //! predecessor                                       successor
 //!   listen <------------------------- connect, ASK name
 //!   who is it? its user, its file's note
-//!   OFFER, heap's descriptor ----------------------> map the heap ... as beside each other from here on
+//!   OFFER, the heap, opened anew ------------------> map the heap ... as beside each other from here on
+//!   FROZEN, the heap's own descriptor, its lock ---> claim
 //! ```
 //!
 //! What comes to a socket is anybody's. A connection is refused at once if its user is not this program's and not allowed; it has
@@ -221,8 +222,11 @@ impl Way for AtSocket<'_> {
                 }
             }
             let fit = self.look_at(&connection, &peer, incumbent).and_then(|process| {
-                let offer =
-                    Message::Offer.send_with(connection.as_fd(), identity.id, &[incumbent.backing().fd()]);
+                // Opened anew: who asks and does not get the heap would otherwise have its lock for as long as it lives.
+                let heap = sys::reopen(incumbent.backing().fd());
+                let offer = heap.and_then(|heap| {
+                    Message::Offer.send_with(connection.as_fd(), identity.id, &[heap.as_fd()])
+                });
                 offer.map(|()| process).map_err(|error| error.to_string())
             });
             let process = match fit {

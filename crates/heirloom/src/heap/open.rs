@@ -16,7 +16,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
 use heirloom_abi::pool::{PoolError, PoolReader};
@@ -222,7 +222,12 @@ fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
 
 fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     refuse_second()?;
-    let (backing, header) = match Backing::adopt_fd(incoming.take_fd()?) {
+    let adopted = match incoming.channel() {
+        // Its owner has the lock, and goes on if this process does not get the heap.
+        Channel::Socket => Backing::adopt_offered(incoming.take_fd()?),
+        _ => Backing::adopt_fd(incoming.take_fd()?),
+    };
+    let (mut backing, header) = match adopted {
         Err(BackingError::AddressTaken { base }) => {
             // Comes back only where it was tried already, or failed.
             channel::reexec_self_for_address(Some(incoming), None);
@@ -234,7 +239,6 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
         return Err(HeapError::Tree("the descriptor is of another heap than the one announced".to_owned()));
     }
     incoming.set_owner(header.state.owner_pid, header.state.owner_start_ticks);
-    let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
     // The predecessor asked our file; this asks the process that really runs.
     let mine = this_program()?;
@@ -256,6 +260,11 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     backing.look_at_len()?;
     match freeze {
         Freeze::Done => {
+            if let Some(own) = incoming.take_own() {
+                backing.take_descriptor(own)?;
+            }
+            backing.lock_anew()?;
+            let backing = Arc::new(backing);
             let start = sys::clock_monotonic_ns();
             let header = backing.read_header()?;
             match header.state.phase {
@@ -266,7 +275,32 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
         }
         // It has called the hand-over off; or it has died, and nobody but this process has its heap.
         Freeze::OwnerGone if !incoming.wait_for_end_of_owner() => Err(IncomingError::PredecessorGone.into()),
-        Freeze::OwnerGone => take_over_mapped(backing, options, &mine, way),
+        Freeze::OwnerGone => {
+            succeed(&backing, &header.state)?;
+            take_over_mapped(Arc::new(backing), options, &mine, way)
+        }
+    }
+}
+
+/// Makes this process the owner of a heap whose owner has died before it froze it, as it was `offered`. Who was offered it, and was too
+/// slow, finds that it has gone to another one since: the lock tells, or the header does.
+fn succeed(backing: &Backing, offered: &State) -> Result<(), HeapError> {
+    /// What a process holds goes with its last thread; a child that it was starting may have a copy for a moment.
+    const A_MOMENT: Duration = Duration::from_secs(2);
+    let deadline = Instant::now() + A_MOMENT;
+    loop {
+        let locked = backing.lock_anew();
+        let now = backing.read_header().map_err(BackingError::from)?.state;
+        let of = |state: &State| (state.generation, state.owner_pid, state.owner_start_ticks);
+        if of(&now) != of(offered) {
+            return Err(IncomingError::CalledOff.into());
+        }
+        match locked {
+            Err(BackingError::Busy { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            locked => return Ok(locked?),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct FileFacts {
     /// No page of it was ever written, or all are holes again: it reads as zero from end to end.
     pub(crate) is_hollow: bool,
     pub(crate) is_regular: bool,
+    /// Device and inode: which file it is, however it was opened.
+    pub(crate) identity: (u64, u64),
     /// It stands in a directory, which a memfd does not.
     pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
@@ -48,6 +50,7 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
         held_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
         is_hollow: stat.st_blocks == 0,
         has_name: stat.st_nlink > 0,
+        identity: (stat.st_dev, stat.st_ino),
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         huge_page_bytes: (file_system == HUGETLBFS).then_some(stat_fs.f_bsize as u64),
         is_memory: [TMPFS, RAMFS, HUGETLBFS].contains(&file_system),
