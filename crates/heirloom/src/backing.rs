@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use heirloom_abi::heap::{COMMIT_AT, HEADER_BYTES, Header, HeaderError, Host, State};
+use heirloom_abi::heap::{COMMIT_AT, HEADER_BYTES, Header, HeaderError, Host, Phase, State};
 
 use crate::sys::{self, MapError};
 
@@ -470,6 +470,17 @@ pub(crate) fn is_unfinished(path: &Path) -> bool {
 fn starts_unfinished(fd: &OwnedFd) -> io::Result<bool> {
     let mut start = [0; UNFINISHED.len()];
     Ok(sys::read_start(fd.as_fd(), &mut start)? == start.len() && start == UNFINISHED)
+}
+
+/// Notes in the header of a heap that this process has locked, and has not mapped, that it was set aside. A kill at any point leaves the
+/// note made, or not.
+pub(crate) fn mark_set_aside(fd: &OwnedFd) -> Result<(), BackingError> {
+    let mut page = [0; HEADER_BYTES];
+    sys::read_start(fd.as_fd(), &mut page).map_err(step("read"))?;
+    let header = read_unmapped(fd)?;
+    let write = State { phase: Phase::SetAside, ..header.state }.following(&page)?;
+    sys::write_at(fd.as_fd(), write.copy_at as u64, &write.copy).map_err(step("mark"))?;
+    sys::write_at(fd.as_fd(), COMMIT_AT as u64, &write.commit.to_le_bytes()).map_err(step("mark"))
 }
 
 fn read_unmapped(fd: &OwnedFd) -> Result<Header, BackingError> {

@@ -88,7 +88,12 @@ pub(crate) fn read_start(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
 
 /// Writes the first bytes of a file.
 pub(crate) fn write_start(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    match rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, bytes, 0))? {
+    write_at(fd, 0, bytes)
+}
+
+/// Writes a few bytes.
+pub(crate) fn write_at(fd: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, bytes, offset))? {
         written if written == bytes.len() => Ok(()),
         _ => Err(io::ErrorKind::WriteZero.into()),
     }

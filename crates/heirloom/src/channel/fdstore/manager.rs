@@ -20,6 +20,11 @@ pub(super) fn keeps_descriptors() -> bool {
     is_there() && std::env::var("FDSTORE").map_or(true, |most| most.trim() != "0")
 }
 
+/// How many descriptors it keeps, where it says so.
+pub(super) fn most_kept() -> Option<usize> {
+    std::env::var("FDSTORE").ok()?.trim().parse().ok()
+}
+
 /// The descriptors that this process was started with, with their names. Each is a copy: who else looks at `LISTEN_FDS` finds
 /// what it expects.
 pub(super) fn inherited() -> io::Result<Vec<(OwnedFd, String)>> {
