@@ -169,8 +169,8 @@ impl Options {
         self
     }
 
-    /// Lets the program start with a new heap where the one in the file cannot be taken over (damaged, of another version,
-    /// of other types): the old file is renamed, never deleted, and [`crate::Heap::set_aside`] tells its new name. A heap
+    /// Lets the program start with a new heap where the one that was found cannot be taken over (damaged, of another version,
+    /// of other types; never for what the system lacks at the moment): the old file is renamed, never deleted, and [`crate::Heap::set_aside`] tells its new name. A heap
     /// that another program owns is not touched. The default is to refuse.
     pub fn cold_start(mut self, allowed: bool) -> Self {
         self.cold_start = allowed;
