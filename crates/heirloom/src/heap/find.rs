@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use super::roots::RootError;
 use super::{Heap, HeapError, Options, open};
 use crate::backing::BackingError;
-use crate::channel::{self, Found, Source, SourceError};
+use crate::channel::{self, Found, Kept, Source, SourceError};
 use crate::evolve::ConvertError;
 use crate::note::CandidateError;
 
@@ -118,12 +118,25 @@ impl Heap {
         sources: &[std::boxed::Box<dyn Source>],
     ) -> Result<(), SourceError> {
         let id = self.backing.read_header().map_err(BackingError::from)?.identity.id;
-        for source in sources {
-            let kept = source.keep(&channel::Open { name, id, heap: self.backing.fd() })?;
-            self.kept.extend(kept);
-        }
-        Ok(())
+        let (kept, told) = tell(sources, &channel::Open { name, id, heap: self.backing.fd() });
+        self.kept.extend(kept);
+        told
     }
+}
+
+/// Tells every store, whatever the others say; the first error is the caller's.
+fn tell(
+    sources: &[std::boxed::Box<dyn Source>],
+    heap: &channel::Open<'_>,
+) -> (Vec<std::boxed::Box<dyn Kept>>, Result<(), SourceError>) {
+    let (mut kept, mut told) = (Vec::new(), Ok(()));
+    for source in sources {
+        match source.keep(heap) {
+            Ok(more) => kept.extend(more),
+            Err(error) => told = told.and(Err(error)),
+        }
+    }
+    (kept, told)
 }
 
 impl From<SourceError> for HeapError {
@@ -134,5 +147,51 @@ impl From<SourceError> for HeapError {
             SourceError::System(error) => error.into(),
             SourceError::LiveUpdate(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+    use std::os::fd::AsFd;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::channel::Channel;
+    use crate::sys;
+
+    struct Store {
+        is_broken: bool,
+        nr_told: Rc<Cell<u32>>,
+    }
+
+    impl Source for Store {
+        fn channel(&self) -> Channel {
+            Channel::Keeper
+        }
+
+        fn find(&self, _name: &str) -> Result<Option<Found>, SourceError> {
+            Ok(None)
+        }
+
+        fn keep(&self, _heap: &channel::Open<'_>) -> Result<Option<std::boxed::Box<dyn Kept>>, SourceError> {
+            self.nr_told.set(self.nr_told.get() + 1);
+            if self.is_broken { Err(io::Error::other("broken").into()) } else { Ok(None) }
+        }
+    }
+
+    /// A keeper that could not be started kept the service manager from being told.
+    #[test]
+    fn a_store_that_fails_does_not_keep_the_others_from_being_told() {
+        let nr_told = Rc::new(Cell::new(0));
+        let store = |is_broken| {
+            std::boxed::Box::new(Store { is_broken, nr_told: nr_told.clone() }) as std::boxed::Box<dyn Source>
+        };
+        let memory = sys::memfd_create("told").unwrap();
+        let heap = channel::Open { name: "told", id: [7; 16], heap: memory.as_fd() };
+        let (_, told) = tell(&[store(false), store(true), store(true), store(false)], &heap);
+        assert!(told.is_err_and(|error| error.to_string() == "broken"));
+        assert_eq!(nr_told.get(), 4);
     }
 }
