@@ -12,6 +12,8 @@
 //! is copied out, and written word by word.
 #![expect(unsafe_code, reason = "writes the header in the mapping, and unmaps it")]
 
+pub(crate) mod place;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -70,6 +72,25 @@ pub enum BackingError {
     /// Neither a regular file nor a memfd.
     #[error("the heap's file is no regular file")]
     NotRegular,
+    /// It is somebody else's, who could have written anything into it.
+    #[error(
+        "{} belongs to user {uid}, who is neither this program's user nor trusted by its options: choose another path",
+        path.display()
+    )]
+    OtherUser {
+        /// The file.
+        path: PathBuf,
+        /// Its user.
+        uid: u32,
+    },
+    /// Others may write it.
+    #[error("{} has mode {mode:03o}, so that others may write it: try `chmod go-w`", path.display())]
+    OthersWrite {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A file whose smallest piece is a huge page.
     #[error(
         "the heap's file lies on hugetlbfs, in pages of {page_bytes} bytes, and a heap's records are laid out in pages of 4096: \
@@ -135,14 +156,17 @@ impl Backing {
         Self::create(fd, reserved)
     }
 
-    /// Makes a heap file at `path`, where there is none or an empty one.
+    /// Makes a heap file at `path`, where there is none or an empty one of a user that is trusted.
     ///
     /// A file whose creator was killed before its header stood counts as empty, and one in memory without a single page.
-    pub(crate) fn create_file(path: &Path, reserved: u64) -> Result<Self, BackingError> {
-        let fd = sys::open(path, true).map_err(step("create"))?;
-        Self::lock(&fd)?;
+    pub(crate) fn create_file(path: &Path, reserved: u64, trusted: &[u32]) -> Result<Self, BackingError> {
+        let fd = loop {
+            let fd = place::open(path, true, Some(trusted))?;
+            if place::lock(path, &fd)? {
+                break fd;
+            }
+        };
         let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
-        refuse_unfit(&facts)?;
         // On a disk a small file may have contents and no block of its own.
         let is_hollow = facts.is_hollow && facts.is_memory;
         if facts.len > 0 && !is_hollow && !starts_unfinished(&fd).map_err(step("read"))? {
@@ -173,7 +197,7 @@ impl Backing {
     /// Opens a heap file that somebody has left.
     #[cfg(test)]
     pub(crate) fn open_file(path: &Path) -> Result<(Self, Header), BackingError> {
-        Self::adopt_fd(open(path)?)
+        Self::adopt_fd(place::open(path, false, Some(&[]))?)
     }
 
     /// Takes over a heap file that was inherited.
@@ -453,18 +477,6 @@ impl Drop for Backing {
         // SAFETY: the mapping was made by `map`, and with its owner the last user of the heap is gone.
         unsafe { sys::unmap(self.base, self.reserved) };
     }
-}
-
-/// Opens a heap's file, without a look at what it is.
-pub(crate) fn open(path: &Path) -> Result<OwnedFd, BackingError> {
-    sys::open(path, false).map_err(step("open"))
-}
-
-/// True for a heap file whose creator was killed before its header stood, or is still at it.
-pub(crate) fn is_unfinished(path: &Path) -> bool {
-    // Asked first: opening a fifo is more than a look.
-    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    is_file && std::fs::File::open(path).is_ok_and(|file| starts_unfinished(&file.into()).unwrap_or(false))
 }
 
 fn starts_unfinished(fd: &OwnedFd) -> io::Result<bool> {

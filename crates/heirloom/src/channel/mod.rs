@@ -254,7 +254,8 @@ pub(crate) fn sources(name: &str, options: &Options) -> Vec<Box<dyn Source>> {
         sources.push(Box::new(keeper::Keeper::new(name)));
     }
     if let Some(path) = &options.file {
-        sources.push(Box::new(file::HeapFile(path.clone())));
+        let trusted = options.trusted_users.clone();
+        sources.push(Box::new(file::HeapFile { path: path.clone(), trusted }));
     } else {
         // Both keep memory that has no name.
         sources.push(Box::new(fdstore::Store::default()));

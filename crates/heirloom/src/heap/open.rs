@@ -49,7 +49,7 @@ pub(super) fn create(
     let limit = options.size_limit.unwrap_or_else(total_memory);
     let layout = Layout::new(limit, options.block_size.trailing_zeros())?;
     let backing = match &options.file {
-        Some(path) => Backing::create_file(path, layout.reserved)?,
+        Some(path) => Backing::create_file(path, layout.reserved, &options.trusted_users)?,
         None => Backing::create_memfd(name, layout.reserved)?,
     };
     let backing = Arc::new(backing);

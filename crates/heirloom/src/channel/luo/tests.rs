@@ -81,14 +81,14 @@ fn a_file_that_luo_cannot_take_is_refused_with_the_reason() {
     let dir = std::path::Path::new("/dev/shm");
     if dir.is_dir() {
         let path = dir.join(format!("heirloom-luo-test-{}", std::process::id()));
-        let fd = sys::open(&path, true).unwrap();
+        let fd = sys::open_named(&path, true, true).unwrap();
         let refused = look_at(fd.as_fd());
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(refused, Err(LuoError::Unfit(Unfit::Named))), "{refused:?}");
         // Its name is gone: it is as good as a memfd.
         assert!(look_at(fd.as_fd()).is_ok());
     }
-    let fd = sys::open(&std::env::current_exe().unwrap(), false);
+    let fd = sys::open_named(&std::env::current_exe().unwrap(), false, true);
     // Busy where the file is being executed, on most systems.
     if let Ok(fd) = fd {
         assert!(matches!(look_at(fd.as_fd()), Err(LuoError::Unfit(Unfit::NotInMemory))));
