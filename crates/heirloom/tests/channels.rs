@@ -51,6 +51,42 @@ fn run_other(role: &str) -> String {
     said.unwrap_or_else(|| panic!("{text}")).0.to_owned()
 }
 
+/// A file with capabilities makes its process a privileged one, and the keeper too: that used to return to `main` and run the program a
+/// second time, with an empty environment, while the first waited for it without end.
+#[test]
+fn no_keeper_is_made_of_a_program_with_capabilities() {
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    if std::env::var_os(ROLE).is_some() {
+        return;
+    }
+    let copy = std::env::temp_dir().join(format!("heirloom-capable-{}", std::process::id()));
+    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // Version 2, effective; what is permitted: to bind to low ports. Nothing is inheritable.
+    let words = [0x0200_0001_u32, 1 << 10, 0, 0, 0];
+    let capabilities: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let flags = rustix::fs::XattrFlags::empty();
+    let is_set = rustix::fs::setxattr(&copy, "security.capability", &capabilities, flags).is_ok();
+    let run = |role: &str, keeper: &str| {
+        let mut command = Command::new(&copy);
+        command.args(["other", "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role);
+        if !keeper.is_empty() {
+            command.env("HEIRLOOM_KEEPER", keeper);
+        }
+        command.stderr(Stdio::null()).current_dir("/").uid(NOBODY).gid(NOBODY).output()
+    };
+    let name = format!("capable-{}", std::process::id());
+    let (started, as_keeper) = (run(&format!("open {name}"), ""), run("open nothing", "3:4:5:name"));
+    fs::remove_file(&copy).unwrap();
+    let (true, Ok(started), Ok(as_keeper)) = (is_set, started, as_keeper) else {
+        eprintln!("skipped: only root can give a program capabilities, and play another user");
+        return;
+    };
+    let said = String::from_utf8_lossy(&started.stdout);
+    assert!(said.contains("capabilities"), "{said} {started:?}");
+    assert_eq!(as_keeper.status.code(), Some(2), "{as_keeper:?}");
+}
+
 fn keepers(name: &str) -> usize {
     let sockets = fs::read_to_string("/proc/net/unix").unwrap();
     sockets

@@ -1,5 +1,5 @@
 //! Who a process is: its number, its parent, when it was started.
-#![expect(unsafe_code, reason = "ends this process at once")]
+#![expect(unsafe_code, reason = "ends this process at once, and asks what it was started with")]
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -67,6 +67,12 @@ pub(crate) fn has_ended(pid: u32, ticks: u64) -> bool {
             has_ended || start_ticks(pid).is_some_and(|found| found != ticks)
         }
     }
+}
+
+/// True where this program got rights from its file that whoever started it may not have: it is set-uid, or has capabilities.
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: the call reads what the system left on the stack.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 pub(crate) fn is_executable(path: &Path) -> bool {

@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 use std::{fmt, io, ptr};
 
 use rustix::fs::{Mode, OFlags};
@@ -124,6 +125,12 @@ impl Child {
     pub(crate) fn kill(&self) {
         // It may have ended by itself, which is as good.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// As [`Child::reap`]; `None` where it has not ended by then.
+    pub(crate) fn reap_until(&self, deadline: Instant) -> Option<Ended> {
+        let ended = wait_readable(&[self.as_fd()], Some(deadline)).is_ok_and(|ended| ended[0]);
+        ended.then(|| self.reap())
     }
 
     /// Waits until the process has ended, whoever may collect its status.
