@@ -208,8 +208,9 @@ impl Incoming {
                 });
             }
         };
-        // A parent that lives is not the process that a damaged header may name.
-        let patience = if self.is_orphan { Duration::ZERO } else { ENDING };
+        // This process gets another parent before its own has ended altogether: gigabytes are being taken apart. A predecessor that goes
+        // on, because it has called the hand-over off or a program stands between it and this one, is not waited for.
+        let patience = if self.is_orphan && !sys::is_ending(pid, ticks) { Duration::ZERO } else { ENDING };
         let deadline = Instant::now() + patience;
         loop {
             if sys::has_ended(pid, ticks) {
