@@ -52,12 +52,17 @@ impl Manager {
     }
 
     fn start_keeping(&self, role: &str, most: usize) -> Child {
+        self.start_with(role, most, &[])
+    }
+
+    fn start_with(&self, role: &str, most: usize, more: &[(&str, &str)]) -> Child {
         let program = std::env::current_exe().unwrap();
         // The manager knows the process id before the program runs; a shell does too.
         let mut command = Command::new("sh");
         command.args(["-c", "LISTEN_PID=$$ SYSTEMD_EXEC_PID=$$ exec \"$0\" \"$@\""]).arg(program);
         command.args(["--exact", "service", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).env("NOTIFY_SOCKET", &self.path).env("FDSTORE", most.to_string());
+        command.envs(more.iter().copied());
         let names: Vec<&str> = self.kept.iter().map(|(name, _)| name.as_str()).collect();
         if !names.is_empty() {
             command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
@@ -243,9 +248,16 @@ fn a_successor_becomes_the_service_and_does_not_store_again() {
     let mut manager = Manager::new("successor");
     let child = manager.start("hand over");
     assert_eq!(manager.hear_until_ready(), ["FDSTORE=1"]);
-    let heard = manager.hear_until_ready();
-    assert!(heard.len() == 1 && heard[0].starts_with("MAINPID="), "{heard:?}");
-    assert_eq!(said(child), format!("created generation 1 sum 0; inherited generation 2 sum {SUM}"));
+    let mut heard = manager.hear_until_ready();
+    let told = said(child);
+    // By its predecessor and by itself, in whatever order.
+    manager.socket.set_nonblocking(true).unwrap();
+    while heard.len() < 2 {
+        heard.push(manager.hear());
+    }
+    manager.socket.set_nonblocking(false).unwrap();
+    assert!(heard[0].starts_with("MAINPID=") && heard[0] == heard[1], "{heard:?}");
+    assert_eq!(told, format!("created generation 1 sum 0; inherited generation 2 sum {SUM}"));
     let child = manager.start("end");
     assert_eq!(manager.hear_until_ready(), [""; 0]);
     assert_eq!(said(child), format!("inherited generation 3 sum {}", 2 * SUM));
@@ -374,4 +386,24 @@ fn a_second_heap_of_the_name_is_copied_before_it_goes() {
     let image = heirloom::foreign::Image::open(&path.parse().unwrap()).unwrap();
     assert_eq!(image.summary().unwrap().generation, 1);
     std::fs::remove_file(path).unwrap();
+}
+
+/// A successor that is held up behind its acknowledgement has not said yet that it is the service, and its predecessor ends: the manager
+/// knows by then.
+#[test]
+fn the_manager_knows_the_successor_before_the_predecessor_ends() {
+    let mut manager = Manager::new("main");
+    let pause = manager.path.with_extension("pause");
+    // Set by what the service inherits.
+    let order = format!("pause SuccessorAcknowledged {}", pause.display());
+    let mut child = manager.start_with("hand over", 8, &[("HEIRLOOM_POINT", &order)]);
+    assert_eq!(manager.hear_until_ready(), ["FDSTORE=1"]);
+    assert!(child.wait().unwrap().success());
+    manager.socket.set_nonblocking(true).unwrap();
+    let heard = manager.hear();
+    manager.socket.set_nonblocking(false).unwrap();
+    let successor = std::fs::read_to_string(&pause).unwrap();
+    assert_eq!(heard, format!("MAINPID={successor}"));
+    std::fs::remove_file(pause).unwrap();
+    assert_eq!(manager.hear_until_ready(), [heard]);
 }

@@ -254,6 +254,8 @@ impl Successor {
 
     fn leave(mut self) -> Handed {
         self.is_left_alone = true;
+        // Before this process ends: a service whose main process is gone is taken down, successor and all.
+        super::fdstore::hand_service_to(self.child.pid());
         Handed {
             #[cfg(test)]
             pid: self.child.pid(),

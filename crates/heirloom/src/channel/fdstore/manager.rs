@@ -67,8 +67,13 @@ pub(super) fn is_main_process() -> bool {
     started || IS_MAIN.load(Relaxed)
 }
 
-/// Says which process the service is. Not every process may say so: `NotifyAccess=all`.
-pub(super) fn main_process(pid: u32) -> io::Result<()> {
+/// Says that this process is the service now. Not every process may say so: `NotifyAccess=all`.
+pub(super) fn i_am_main() -> io::Result<()> {
     IS_MAIN.store(true, Relaxed);
+    main_process(sys::pid())
+}
+
+/// Says which process the service is.
+pub(super) fn main_process(pid: u32) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::MainPid(pid)])
 }

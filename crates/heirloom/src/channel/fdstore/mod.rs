@@ -6,7 +6,7 @@
 //! heap is open            FDSTORE=1 FDNAME=heirloom-NAME-ID + descriptor -> kept from the first moment on
 //! heap took another's     FDSTOREREMOVE=1 FDNAME=heirloom-NAME-OLD       -> only after the new one is stored
 //! place
-//! hand-over (spawn)       MAINPID=pid of the successor; the store keeps what it has
+//! hand-over               MAINPID=pid of the successor, by the one that goes and by the one that comes; the store keeps what it has
 //! stop, crash, kill -9    nothing to be done: the manager has it
 //! ```
 //!
@@ -172,7 +172,7 @@ fn store(heap: &Open<'_>, found: Vec<Stored>) -> io::Result<()> {
     let name = format!("{}-{}", name_of(heap.name), id_text(&heap.id));
     let word = stored::word_of_predecessor(&name);
     if word == Some(true) && !manager::is_main_process() {
-        manager::main_process(sys::pid())?;
+        manager::i_am_main()?;
     }
     let has_it = word.is_some() || found.iter().any(|stored| stored.name == name) || stored::has(&name);
     // An open file is compared with those in the store, so a second one of the same memory would fill it up.
@@ -220,6 +220,15 @@ fn may_be_removed(heap_name: &str, other: &Stored) -> bool {
             );
             false
         }
+    }
+}
+
+/// Tells the manager, if this process is the service to it, that another one is from now on. The successor says so too, but may come to
+/// it only when this process has ended.
+pub(super) fn hand_service_to(pid: u32) {
+    if manager::is_there() && manager::is_main_process() {
+        // There is nobody left to be told, and the successor says it once more.
+        let _ = manager::main_process(pid);
     }
 }
 
