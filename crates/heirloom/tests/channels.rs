@@ -28,6 +28,7 @@ fn other() {
     let (what, name) = role.split_once(' ').unwrap();
     let options = match what {
         "ask" => options().ask(name),
+        "cold" => options().keeper(true).cold_start(true),
         _ => options().keeper(true),
     };
     match Heap::inherit_or_create(if what == "ask" { "socket" } else { name }, options) {
@@ -49,6 +50,59 @@ fn run_other(role: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     said.unwrap_or_else(|| panic!("{text}")).0.to_owned()
+}
+
+/// The process that keeps a heap of this name, and its heap.
+fn keeper_and_heap(name: &str) -> (u32, fs::File) {
+    let wanted = format!("heirloom-keeper {name}");
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid = entry.ok()?.file_name().to_str()?.parse::<u32>().ok()?;
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        (line.trim_end_matches('\0') == wanted).then_some(pid)
+    });
+    let pid = pids.last().expect("a keeper");
+    let heap = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().find_map(|entry| {
+        let path = entry.ok()?.path();
+        let is_heap = fs::read_link(&path).ok()?.to_str()?.starts_with("/memfd:heirloom");
+        is_heap.then(|| fs::File::options().read(true).write(true).open(path).unwrap())
+    });
+    (pid, heap.expect("it has the heap"))
+}
+
+/// Two starts find that the kept heap is damaged. One has it set aside and makes a new one; the other's request came to the keeper of
+/// that, and its heap was set aside while it was in use.
+#[test]
+fn a_keeper_sets_the_heap_aside_that_was_found_and_no_other() {
+    use std::os::unix::fs::FileExt;
+    if std::env::var_os(ROLE).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let name = format!("aside-{}", std::process::id());
+    assert_eq!(run_other(&format!("crash {name}")), "None 1 0");
+    let (old_keeper, heap) = keeper_and_heap(&name);
+    heap.write_all_at(&[0x55; 64], 8).unwrap();
+    let pause = Scratch::new("keeper-pause");
+    let mut late = Command::new(std::env::current_exe().unwrap());
+    late.args(["other", "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, format!("cold {name}"));
+    late.env("HEIRLOOM_POINT", format!("pause FinderFound {}", pause.0.display()));
+    let late = late.stdout(Stdio::piped()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !pause.0.exists() {
+        assert!(std::time::Instant::now() < deadline, "it does not come by");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let heap = Heap::inherit_or_create(&name, options().keeper(true).cold_start(true)).unwrap();
+    assert!(heap.set_aside().is_some());
+    NUMBER.get(&heap.enter()).store(41, Relaxed);
+    fs::remove_file(&pause.0).unwrap();
+    let late = late.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&late.stdout);
+    assert!(!said.contains("None 1 0"), "it has a new heap too: {said}");
+    assert_eq!(keepers(&name), 1);
+    drop(heap);
+    assert!(is_left_alone(&name));
+    let _ = Command::new("kill").arg(old_keeper.to_string()).status();
 }
 
 /// A file with capabilities makes its process a privileged one, and the keeper too: that used to return to `main` and run the program a

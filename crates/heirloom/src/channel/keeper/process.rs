@@ -141,7 +141,7 @@ impl Kept {
                     answer(Message::Acknowledge);
                     return;
                 }
-                Message::SetAside => {
+                Message::SetAside if said == self.id => {
                     let aside = format!("{}.aside-{}", self.name, sys::pid());
                     match sys::listen(Place::Abstract(&Keeper::address(&aside)), 16) {
                         Ok(socket) => {
