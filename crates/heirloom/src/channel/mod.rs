@@ -316,10 +316,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub(crate) trait Incumbent {
     /// Closes the door, folds everything and writes `Frozen`. After an error the heap is not frozen.
     fn freeze(&self) -> Result<(), HandOverError>;
-    /// Whether the program in this file can inherit the heap.
-    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
+    /// Whether the program in this file can inherit the heap; how much longer than others it may take for that.
+    fn check_program(&self, program: &Path) -> Result<Duration, HandOverError> {
         let _ = program;
-        Ok(())
+        Ok(Duration::ZERO)
     }
     /// Lets the program come to rest, and says what travels with the heap. The successor is ready, the door open.
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {

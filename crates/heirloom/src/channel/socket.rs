@@ -229,8 +229,8 @@ impl Way for AtSocket<'_> {
                 });
                 offer.map(|()| process).map_err(|error| error.to_string())
             });
-            let process = match fit {
-                Ok(process) => process,
+            let (process, longer) = match fit {
+                Ok(fit) => fit,
                 Err(reason) => {
                     refuse(&reason);
                     continue;
@@ -243,7 +243,8 @@ impl Way for AtSocket<'_> {
                 self.0.refuse(successor.connection(), &peer, identity.id, &error.to_string());
                 continue;
             }
-            return successor::converse_ready(successor, incumbent, options);
+            let options = ChannelOptions { ack: options.ack + longer, ..options.clone() };
+            return successor::converse_ready(successor, incumbent, &options);
         }
     }
 }
@@ -309,12 +310,13 @@ impl AtSocket<'_> {
         }
     }
 
+    /// Says who it is, and how much longer than others it may take to have the heap.
     fn look_at(
         &self,
         connection: &OwnedFd,
         peer: &Peer,
         incumbent: &dyn Incumbent,
-    ) -> Result<sys::Child, String> {
+    ) -> Result<(sys::Child, Duration), String> {
         if peer.pid == 0 {
             return Err("it is in another pid namespace, and cannot be waited for".to_owned());
         }
@@ -326,7 +328,7 @@ impl AtSocket<'_> {
             return Err("this process may not end it, which it must if it fails".to_owned());
         }
         let program = format!("/proc/{}/exe", peer.pid);
-        incumbent.check_program(Path::new(&program)).map_err(|error| error.to_string())?;
-        Ok(process)
+        let longer = incumbent.check_program(Path::new(&program)).map_err(|error| error.to_string())?;
+        Ok((process, longer))
     }
 }

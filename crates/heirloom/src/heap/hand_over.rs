@@ -261,8 +261,8 @@ struct Leaving<'a> {
 }
 
 impl Incumbent for Leaving<'_> {
-    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
-        self.heap.prepare_passage(program).map(drop)
+    fn check_program(&self, program: &Path) -> Result<Duration, HandOverError> {
+        self.heap.prepare_passage(program).map(|report| migrate::patience(&report))
     }
 
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {
