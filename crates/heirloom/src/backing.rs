@@ -220,7 +220,7 @@ impl Backing {
     }
 
     fn adopt_locked(fd: OwnedFd) -> Result<(Self, Header), BackingError> {
-        let header = read_unmapped(&fd)?;
+        let header = header_of(&fd)?;
         let mapped = Self::map(&fd, header.identity.base, header.identity.reserved_bytes)?;
         Ok((Self::assemble(fd, mapped, header.identity.reserved_bytes)?, header))
     }
@@ -230,7 +230,7 @@ impl Backing {
         if sys::try_lock(fd.as_fd()).map_err(step("lock"))? {
             return Ok(());
         }
-        let pid = read_unmapped(fd).map_or(0, |header| header.state.owner_pid);
+        let pid = header_of(fd).map_or(0, |header| header.state.owner_pid);
         Err(BackingError::Busy { pid })
     }
 
@@ -489,13 +489,14 @@ fn starts_unfinished(fd: &OwnedFd) -> io::Result<bool> {
 pub(crate) fn mark_set_aside(fd: &OwnedFd) -> Result<(), BackingError> {
     let mut page = [0; HEADER_BYTES];
     sys::read_start(fd.as_fd(), &mut page).map_err(step("read"))?;
-    let header = read_unmapped(fd)?;
+    let header = header_of(fd)?;
     let write = State { phase: Phase::SetAside, ..header.state }.following(&page)?;
     sys::write_at(fd.as_fd(), write.copy_at as u64, &write.copy).map_err(step("mark"))?;
     sys::write_at(fd.as_fd(), COMMIT_AT as u64, &write.commit.to_le_bytes()).map_err(step("mark"))
 }
 
-fn read_unmapped(fd: &OwnedFd) -> Result<Header, BackingError> {
+/// Reads a heap's header before anything of it is mapped.
+pub(crate) fn header_of(fd: &OwnedFd) -> Result<Header, BackingError> {
     let mut page = [0; HEADER_BYTES];
     let read = sys::read_start(fd.as_fd(), &mut page).map_err(step("read"))?;
     let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;

@@ -389,6 +389,10 @@ pub(crate) fn reexec_self_for_address(
             if let Some(left) = left {
                 image.push_env(luo::kept_for_second_try(left));
             }
+            // What this image has stored the next one need not.
+            if let Some(word) = fdstore::word_to_successor() {
+                image.set_env(word);
+            }
             image
         }
         Err(error) => return error,

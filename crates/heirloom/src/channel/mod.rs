@@ -259,7 +259,7 @@ pub(crate) fn sources(name: &str, options: &Options) -> Vec<Box<dyn Source>> {
     } else {
         // Both keep memory that has no name.
         sources.push(Box::new(fdstore::Store::default()));
-        sources.push(Box::new(luo::KernelBefore::default()));
+        sources.push(Box::new(luo::KernelBefore::new(options.keeper)));
     }
     sources
 }

@@ -29,6 +29,14 @@ impl Image {
         self.env.push(variable);
     }
 
+    /// As [`Image::push_env`], in the place of one of this name.
+    pub(crate) fn set_env(&mut self, variable: CString) {
+        let name =
+            variable.to_bytes().split_inclusive(|&byte| byte == b'=').next().unwrap_or_default().to_vec();
+        self.env.retain(|other| !other.to_bytes().starts_with(&name));
+        self.env.push(variable);
+    }
+
     fn pointers(strings: &[CString]) -> Vec<*mut c_char> {
         strings.iter().map(|string| string.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
     }

@@ -135,6 +135,7 @@ impl Source for Keeper {
                 point(Point::KeeperStarted);
             }
         }
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = open.id;
         Ok(Some(Box::new(HeldBy { keeper: Self::new(&self.name), heap: open.id })))
     }
 }
