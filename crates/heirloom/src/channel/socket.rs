@@ -263,6 +263,10 @@ impl AtSocket<'_> {
             if self.0.is_stopped.load(Relaxed) {
                 return Err(HandOverError::Stopped);
             }
+            // Asked each time: there may always be another connection.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(HandOverError::NobodyAsked { waited: options.ask.unwrap_or_default() });
+            }
             let mut fds = vec![self.0.socket.as_fd()];
             fds.extend(waiting.iter().map(|(connection, ..)| connection.as_fd()));
             let first = waiting.first().map(|(.., since)| *since + TIME_TO_ASK);
@@ -289,8 +293,6 @@ impl AtSocket<'_> {
                     self.0.refuse(&connection, &peer, heap, "too many connections");
                 }
                 waiting.push((connection, peer, now));
-            } else if deadline.is_some_and(|deadline| deadline <= now) {
-                return Err(HandOverError::NobodyAsked { waited: options.ask.unwrap_or_default() });
             }
         }
     }

@@ -256,6 +256,8 @@ pub(crate) fn exec(image: &Image, keep: &[BorrowedFd<'_>]) -> io::Error {
             Err(error) => return error.into(),
         }
     }
+    let before: Vec<_> =
+        keep.iter().map(|fd| rustix::io::fcntl_getfd(fd).unwrap_or(FdFlags::CLOEXEC)).collect();
     for fd in keep {
         let _ = rustix::io::fcntl_setfd(fd, FdFlags::empty());
     }
@@ -265,8 +267,8 @@ pub(crate) fn exec(image: &Image, keep: &[BorrowedFd<'_>]) -> io::Error {
     unsafe { libc::execve(image.path.as_ptr(), args.as_ptr().cast(), env.as_ptr().cast()) };
     let error = io::Error::last_os_error();
     mask.set();
-    for fd in keep {
-        let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+    for (fd, flags) in keep.iter().zip(before) {
+        let _ = rustix::io::fcntl_setfd(fd, flags);
     }
     if let Some(here) = came_from {
         let _ = rustix::process::fchdir(here);

@@ -108,7 +108,13 @@ impl Source for Store {
 /// What is under our name and is no heap is passed over with a line on standard error.
 fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
     let mut found = Vec::new();
-    for (fd, name) in stored::all(manager::inherited()?) {
+    let inherited = manager::inherited().unwrap_or_else(|error| {
+        eprintln!(
+            "heirloom: what the service manager has passed on is not understood, and passed over: {error}"
+        );
+        Vec::new()
+    });
+    for (fd, name) in stored::all(inherited) {
         let Some(id) = name.strip_prefix(&format!("{}-", name_of(heap_name))).filter(|id| is_id(id)) else {
             continue;
         };

@@ -8,6 +8,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use super::super::Open;
@@ -46,7 +47,12 @@ pub(super) fn start(open: &Open<'_>) -> io::Result<()> {
     let variable = format!("{VARIABLE}={}:{}:{id}:{name}", socket.as_raw_fd(), heap.as_raw_fd());
     let text = |text: String| CString::new(text).map_err(io::Error::from);
     let args = vec![text(format!("heirloom-keeper {name}"))?];
-    let image = Image::new(text("/proc/self/exe".into())?, args, vec![text(variable)?], None);
+    let mut env = vec![text(variable)?];
+    // Where its libraries are, and no more.
+    for (name, value) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"LD_")) {
+        env.push(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?);
+    }
+    let image = Image::new(text("/proc/self/exe".into())?, args, env, None);
     let child = Child::spawn(&image, &[socket.as_fd(), heap.as_fd()])?;
     match child.reap_until(Instant::now() + TIME_TO_START) {
         None => {
