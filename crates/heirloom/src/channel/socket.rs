@@ -89,17 +89,9 @@ impl Listener {
         let path = path.into();
         let deadline = Instant::now() + PATIENCE;
         let socket = loop {
-            match sys::listen(Place::Path(&path), 16) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    let is_left = sys::connect(Place::Path(&path))
-                        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-                    if is_left && is_socket(&path) {
-                        std::fs::remove_file(&path)?;
-                    } else if Instant::now() >= deadline {
-                        return Err(error);
-                    } else {
-                        std::thread::sleep(Duration::from_millis(10));
-                    }
+            match listen_alone(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
                 }
                 listening => break listening?,
             }
@@ -170,6 +162,32 @@ impl Drop for Listener {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Listens at a path, in the place of a socket that was left there. Programs that do this in one folder take turns: to find a socket
+/// left, to remove it and to make another are three steps, and a socket that is bound and does not listen yet looks left.
+///
+/// # Errors
+///
+/// `AddrInUse` where another program listens there, or is about to.
+fn listen_alone(path: &Path) -> io::Result<OwnedFd> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Where it may not be read, others cannot be waited for.
+    let turn = std::fs::File::open(folder).ok();
+    if turn.as_ref().is_some_and(|turn| !sys::try_lock(turn.as_fd()).unwrap_or(true)) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let listening = sys::listen(Place::Path(path), 16);
+    let is_taken = listening.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+    let is_left = is_taken
+        && is_socket(path)
+        && sys::connect(Place::Path(path))
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if !is_left {
+        return listening;
+    }
+    std::fs::remove_file(path)?;
+    sys::listen(Place::Path(path), 16)
 }
 
 fn place_of(path: &Path) -> io::Result<(u64, u64)> {
