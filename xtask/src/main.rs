@@ -40,7 +40,7 @@ enum Task {
     Lint,
     /// The tests, as the README runs them
     Test,
-    /// The tests of heirloom-abi and heirloom-slab under Miri, at smaller sizes (needs nightly)
+    /// The tests of heirloom-slab and of the library's collections under Miri, at smaller sizes (needs nightly)
     Miri,
     /// The protocols between threads under loom
     Loom,
@@ -54,6 +54,8 @@ enum Task {
     Faults(Faults),
     /// kill -9 of a program under load, again and again: is all there that it had acknowledged? Prints a table
     Acknowledged(Acknowledged),
+    /// A kill behind every instruction of every change to a collection: is it made or not made? Prints a table
+    Instructions(Instructions),
     /// rustdoc with warnings denied
     Docs,
     /// Boot the bare-metal kernel in QEMU, let it jump into its successor again and again, and check what it says
@@ -88,6 +90,16 @@ struct Acknowledged {
     kills: u32,
 }
 
+#[derive(Args, Clone, Debug)]
+struct Instructions {
+    /// Only the changes whose names begin so, such as `map` or `tree-insert`
+    #[arg(long)]
+    case: Option<String>,
+    /// As a release build makes the instructions
+    #[arg(long)]
+    release: bool,
+}
+
 /// Runs a test of the library that is a program with arguments of its own.
 fn program(steps: &mut Steps, name: &'static str, args: &[(&str, u32)]) {
     steps.run(name, || {
@@ -115,6 +127,13 @@ fn main() -> ExitCode {
             program(&mut steps, "faults", &[("--runs", args.runs), ("--seed", args.seed)]);
         }
         Task::Acknowledged(args) => program(&mut steps, "acknowledged", &[("--kills", args.kills)]),
+        Task::Instructions(args) => steps.run("instructions", || {
+            let mut words = vec!["test", "--package", "heirloom", "--test", "instructions"];
+            words.extend(args.release.then_some("--release"));
+            words.extend(["--", "--all"]);
+            words.extend(args.case.iter().flat_map(|case| ["--case", case]));
+            Cargo::new(&words).run()
+        }),
         Task::Docs => docs(&mut steps),
         Task::Kernel(options) => return kernel::run(options),
         Task::Vm(options) => return vm::run(&options),

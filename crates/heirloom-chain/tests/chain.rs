@@ -62,8 +62,19 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 
 /// Runs a chain to its end: the process that is started hands over and ends, so the file tells when the last one is done.
 fn run(first: &str, objects: u64, file: &Path, next: &[&str], envs: &[(&str, String)]) -> Output {
+    run_with(&[], first, objects, file, next, envs)
+}
+
+fn run_with(
+    flags: &[&str],
+    first: &str,
+    objects: u64,
+    file: &Path,
+    next: &[&str],
+    envs: &[(&str, String)],
+) -> Output {
     let mut command = Command::new(program(first));
-    command.args(["--objects", &objects.to_string(), "--file"]).arg(file);
+    command.args(flags).args(["--objects", &objects.to_string(), "--file"]).arg(file);
     command.args(next.iter().map(|version| program(version)));
     command.envs(envs.iter().map(|(name, value)| (name, value)));
     // Every generation has the same standard output, so it ends when the last one has ended.
@@ -133,6 +144,96 @@ fn a_version_that_nobody_goes_back_to_is_refused() {
     let file = Scratch::new("refused-1");
     let output = run("shuffled", 100, file.empty(), &["v1"], &[]);
     assert_eq!(lines(&output).len(), 2, "{}", errors(&output));
+}
+
+/// Version 5 writes its roots as version 4 has them, whatever another hand-over of the same process has come to meanwhile.
+#[test]
+fn a_hand_over_that_is_called_off_takes_nothing_from_another() {
+    let file = Scratch::new("twice");
+    let output = run_with(&["--twice"], "v5", 300, file.empty(), &["v4"], &[]);
+    let lines = lines(&output);
+    let checked: Vec<_> = lines.iter().map(|line| (&line["version"], &line["checked"])).collect();
+    assert_eq!(checked, [(&5.into(), &330.into()), (&4.into(), &330.into())], "{}", errors(&output));
+}
+
+/// The program answers before anything is migrated, and each root is of the new type when it is used.
+#[test]
+fn roots_migrate_at_their_first_use() {
+    let file = Scratch::new("first-use");
+    let output = run_with(&["--at-first-use"], "v1", 2000, file.empty(), &["v2", "v5"], &[]);
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 3, "{}", errors(&output));
+    for line in &lines {
+        assert_eq!(line["checked"], 2200, "{line}");
+    }
+    // Version 2 has changed nothing that roots share; version 5 has, and that is made at the opening.
+    assert_eq!(lines[1]["migration_ms"], 0.0, "{}", lines[1]);
+    // Nothing of the old objects is left: as many as where it was done at the opening.
+    let output = run("v1", 2000, Scratch::new("at-open").empty(), &["v2", "v5"], &[]);
+    let at_open = self::lines(&output);
+    assert!(at_open[1]["migration_ms"].as_f64() > Some(0.0), "{at_open:?}");
+    for (first_use, at_open) in lines.iter().zip(&at_open) {
+        assert_eq!(first_use["live_objects"], at_open["live_objects"]);
+    }
+}
+
+/// Killed at its first use of a root, a program that is started again finds the root as it was, or migrated.
+#[test]
+fn a_first_use_that_is_killed_is_done_again() {
+    let file = Scratch::new("first-use-killed");
+    let trial = run("v2", 2000, file.empty(), &[], &[]);
+    assert_eq!(lines(&trial).len(), 1, "{}", errors(&trial));
+    let trial = run_with(&["--at-first-use"], "v4", 2000, &file.0, &[], &[]);
+    let line = lines(&trial).pop().unwrap_or_else(|| panic!("{}", errors(&trial)));
+    let micros = |name: &str| (line[name].as_f64().expect("a number") * 1000.0) as u64;
+    let (opened, first_use) = (micros("opened_ms"), micros("first_use_ms").max(8));
+    let mut killed = 0;
+    for nth in 0..8 {
+        run("v2", 2000, file.empty(), &[], &[]);
+        let after = (opened + first_use * nth / 8).to_string();
+        let output =
+            run_with(&["--at-first-use"], "v4", 2000, &file.0, &[], &[("CHAIN_KILL_AFTER_US", after)]);
+        killed += u64::from(lines(&output).is_empty());
+        let again = run_with(&["--at-first-use"], "v4", 2000, &file.0, &[], &[]);
+        let line = lines(&again).pop().unwrap_or_else(|| panic!("kill {nth}: {}", errors(&again)));
+        assert_eq!(line["checked"], 2200, "kill {nth}");
+    }
+    assert!(killed > 0, "no kill came before the program was done");
+}
+
+/// Version 2 dies while it changes the sessions; version 4 has another type for them. What becomes of them is decided before anything is read that
+/// may be half changed.
+#[test]
+fn a_poisoned_root_of_an_older_type_is_what_the_options_say() {
+    let file = Scratch::new("poisoned");
+    for flags in [&[][..], &["--at-first-use"]] {
+        let dead = || {
+            let output = run_with(&["--die"], "v2", 500, file.empty(), &[], &[]);
+            assert!(output.status.code().is_none(), "it was killed: {}", errors(&output));
+        };
+        dead();
+        let output = run_with(flags, "v4", 500, &file.0, &[], &[]);
+        let refused = "root `sessions` is poisoned (a thread died, or panicked, while it changed it) and of an older type";
+        assert!(!output.status.success() && errors(&output).contains(refused), "{}", errors(&output));
+        // It was not touched: the program whose type it is takes it as it is.
+        let output = run("v2", 500, &file.0, &[], &[]);
+        let line = lines(&output).pop().unwrap_or_else(|| panic!("{}", errors(&output)));
+        assert_eq!((&line["checked"], &line["remedies"]), (&550.into(), &vec!["sessions None"].into()));
+        for (what, remedy, seen) in
+            [("replace", "Replaced", 0), ("repair", "Repaired", 500), ("keep", "Kept", 0)]
+        {
+            dead();
+            let flags = [flags, &["--on-poison", what]].concat();
+            let output = run_with(&flags, "v4", 500, &file.0, &[], &[]);
+            let line = lines(&output).pop().unwrap_or_else(|| panic!("{what}: {}", errors(&output)));
+            assert_eq!(line["remedies"], Value::from(vec![format!("sessions {remedy}")]), "{line}");
+            assert_eq!((&line["repaired"], &line["checked"]), (&seen.into(), &550.into()), "{line}");
+            // Nothing is poisoned any more, and what was left over is no harm.
+            let output = run("v4", 500, &file.0, &[], &[]);
+            let line = lines(&output).pop().unwrap_or_else(|| panic!("{what}: {}", errors(&output)));
+            assert_eq!(line["remedies"], Value::Array(Vec::new()), "{line}");
+        }
+    }
 }
 
 /// The successor is killed at a random moment of its life. Either the old program has all as it was, or the file is the new one's.

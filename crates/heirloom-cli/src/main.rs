@@ -40,6 +40,9 @@ fn main() -> ExitCode {
     if let Some((_, rest)) = arguments.split_first().filter(|(role, _)| *role == service::check::CHECK) {
         return service::check::run(rest);
     }
+    if let Some((_, rest)) = arguments.split_first().filter(|(role, _)| *role == server::check::CHECK) {
+        return server::check::run(rest);
+    }
     let cli = Cli::parse();
     match cli.command {
         None => demo::run(&cli.demo),

@@ -36,6 +36,8 @@ pub struct Config {
     pub heap_limit: u64,
     /// Whether a heap file that cannot be taken over is set aside.
     pub cold_start: bool,
+    /// Whether what kills have left without an owner is looked for, and given back, when the heap is found at the start.
+    pub reclaim_leaks: bool,
     /// How an upgrade starts the next program.
     pub channel: heirloom::Channel,
     /// Whether closing a heap file writes checksums and opening it compares them.
@@ -50,6 +52,10 @@ pub enum Backing {
     Memory,
     /// In a file, best on tmpfs, which also outlives a stop and a crash.
     File(PathBuf),
+    /// In memory that the service manager keeps (systemd's file descriptor store), which also outlives a stop and a crash.
+    FdStore,
+    /// In memory that the Live Update Orchestrator hands to the next kernel.
+    LiveUpdate,
 }
 
 /// What gives way when memory is full; the names are those of Redis.
@@ -127,8 +133,10 @@ impl std::str::FromStr for Backing {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
+            None if text == "fdstore" => Ok(Self::FdStore),
+            None if text == "luo" => Ok(Self::LiveUpdate),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err(format!("`{text}` is no place for a heap: choose memory or file:PATH")),
+            _ => Err(format!("`{text}` is no place for a heap: choose memory, file:PATH, fdstore or luo")),
         }
     }
 }
@@ -137,6 +145,8 @@ impl std::fmt::Display for Backing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
+            Self::FdStore => f.write_str("fdstore"),
+            Self::LiveUpdate => f.write_str("luo"),
             Self::File(path) => write!(f, "file:{}", path.display()),
         }
     }
@@ -160,8 +170,24 @@ impl Default for Config {
             heap: Backing::default(),
             heap_limit: 0,
             cold_start: false,
+            reclaim_leaks: false,
             channel: heirloom::Channel::Spawn,
             seal: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        for text in ["memory", "fdstore", "luo", "file:/dev/shm/cache"] {
+            assert_eq!(text.parse::<Backing>().map(|place| place.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["file:", "fdstore:x", "disk", ""] {
+            assert!(text.parse::<Backing>().is_err(), "{text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! clients ==TCP==> net: accept, workers, connections --protocol--> command: registry, handlers --> store: shards, tables, items
 //!                                                                                                    '-- in the heap
-//! serve: start, signals, stop        upgrade: everything to the next program, the clients included
+//! serve: start, ears, stop; kept: by whom        upgrade: everything to the next program, the clients included
 //! ```
 //!
 //! [`serve()`] is what `heirloom serve` calls, [`ask`] what `heirloom upgrade` does.
@@ -16,6 +16,8 @@
 
 mod command;
 pub mod config;
+mod ears;
+mod kept;
 mod net;
 pub mod protocol;
 mod serve;
@@ -25,5 +27,6 @@ mod store;
 mod upgrade;
 
 pub use config::{Backing, Config, Policy};
+pub use kept::NotKept;
 pub use serve::{Notice, ServeError, serve};
 pub use upgrade::control::{Answer, AskError, ask};

@@ -1,4 +1,11 @@
 //! The life of a server: the heap, what a predecessor left, the listeners, and then whatever is asked of the main thread.
+//!
+//! ```text
+//! can the heap be kept as asked? -> heap -> store -> ears (signals, control socket) -> clients, listeners -> Ready
+//!                                                       '-- upgrade: `upgrade::pack`     stop: `kept::leave`, end
+//! ```
+//!
+//! The ears are open before anybody is told that there is somebody to be asked: a signal that nobody waits for would end the process.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,12 +13,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use heirloom::live_update::PreserveFigures;
 use heirloom::{Heap, HeapError, Options, Origin};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
 use crate::config::{Backing, Config};
+use crate::ears::{Ears, Event};
+use crate::kept::{self, NotKept};
 use crate::net::worker::Workers;
 use crate::net::{accept, chores};
 use crate::server::{Arrival, Server};
@@ -29,6 +37,12 @@ pub enum ServeError {
     /// The heap.
     #[error(transparent)]
     Heap(#[from] HeapError),
+    /// Nobody would keep the heap in the way that was asked for.
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
+    /// Sockets that the service manager has opened.
+    #[error("the sockets that the service manager has opened cannot be used: {0}")]
+    Activated(io::Error),
     /// An address.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -70,14 +84,17 @@ pub enum Notice {
     },
     /// An upgrade was refused or called off.
     NotUpgraded(String),
+    /// It was told to end, and no client is served any more.
+    Stopping,
+    /// It ends with a heap that was to go to the next kernel, and there is none or it cannot: the heap ends here.
+    NotPreserved(String),
+    /// The heap is preserved for the next kernel, as long as this process lives.
+    Preserved {
+        /// What was preserved, and how long it took.
+        figures: PreserveFigures,
+    },
     /// It ends, as it was told to.
     Stopped,
-}
-
-/// What the main thread is asked to do.
-enum Event {
-    Upgrade(Option<control::Request>),
-    Stop,
 }
 
 /// Serves clients until the process is told to stop, or hands over.
@@ -89,10 +106,12 @@ enum Event {
 /// [`ServeError`]: the server did not start.
 pub fn serve(mut config: Config, notify: &dyn Fn(Notice)) -> Result<(), ServeError> {
     raise_descriptor_limit(config.max_clients as u64);
+    kept::look_ahead(&config.heap)?;
     let heap = Heap::inherit_or_create("heirloom-serve", options(&config))?;
     if let Some((path, reason)) = heap.set_aside() {
         notify(Notice::SetAside { path: path.to_owned(), reason: reason.to_owned() });
     }
+    kept::check(&config.heap)?;
     let nr_threads = match config.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         nr => nr,
@@ -100,6 +119,7 @@ pub fn serve(mut config: Config, notify: &dyn Fn(Notice)) -> Result<(), ServeErr
     let nr_shards = if config.shards == 0 { 4 * nr_threads } else { config.shards };
     let (store, repair) = Store::open(&heap.enter(), nr_shards);
     let workers = Arc::new(Workers::start(nr_threads)?);
+    let mut ears = Ears::open()?;
     let unpacked = unpack::unpack(&heap);
     let mut arrival = Arrival { repair, ..Arrival::default() };
     if let Some(unpacked) = &unpacked {
@@ -138,11 +158,18 @@ pub fn serve(mut config: Config, notify: &dyn Fn(Notice)) -> Result<(), ServeErr
     let Arrival { clients, blackout_us, repair: Repair { keys_lost, .. } } = arrival;
     let origin = server.heap.origin();
     notify(Notice::Ready { addresses, generation, origin, clients, blackout_us, keys_lost });
-    wait(&server, &listeners, notify)?;
-    // All that uses the heap goes first: a heap file is closed in order.
+    ears.watch(&server);
+    upgrade_until_stopped(&server, &listeners, &mut ears, notify);
+    notify(Notice::Stopping);
+    // All that uses the heap goes first: it is closed in order, or frozen.
     let _rested = server.rest();
     drop(listeners);
     workers.stop();
+    if server.config.heap == Backing::LiveUpdate {
+        kept::leave(&server.heap, &mut ears, notify);
+    }
+    // Whoever waits for clients to say so holds the server too.
+    drop(ears);
     drop(server);
     notify(Notice::Stopped);
     Ok(())
@@ -150,6 +177,7 @@ pub fn serve(mut config: Config, notify: &dyn Fn(Notice)) -> Result<(), ServeErr
 
 fn options(config: &Config) -> Options {
     let mut options = Options::new().cold_start(config.cold_start).seal(config.seal);
+    options = options.reclaim_leaks(config.reclaim_leaks);
     if let Backing::File(path) = &config.heap {
         options = options.file(path);
     }
@@ -159,7 +187,12 @@ fn options(config: &Config) -> Options {
     crate::upgrade::forget_clients(crate::store::keep_shards(options))
 }
 
+/// Listens on the sockets that the service manager holds for this server, if it does, or else on its own.
 fn listen_on_all(config: &Config) -> Result<Vec<TcpListener>, ServeError> {
+    let activated = accept::activated().map_err(ServeError::Activated)?;
+    if !activated.is_empty() {
+        return Ok(activated);
+    }
     let listen = |&ip| {
         let address = SocketAddr::new(ip, config.port);
         accept::listen(address).map_err(|error| ServeError::Listen { address, error })
@@ -179,65 +212,21 @@ fn raise_descriptor_limit(max_clients: u64) {
 }
 
 /// Does what is asked of the main thread, until it is to stop.
-fn wait(server: &Arc<Server>, listeners: &[Arc<TcpListener>], notify: &dyn Fn(Notice)) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (sender, mut events) = mpsc::channel(4);
-        listen_for_signals(&sender)?;
-        listen_for_requests(&sender)?;
-        let stopping = server.clone();
-        let on_stop = sender.clone();
-        tokio::spawn(async move {
-            stopping.stopped().await;
-            let _is_heard = on_stop.send(Event::Stop).await;
-        });
-        while let Some(event) = events.recv().await {
-            let Event::Upgrade(request) = event else { break };
-            let (program, answer) = match &request {
-                Some(request) => (request.program.as_deref(), Some(&request.answer)),
-                None => (None, None),
-            };
-            let reason = pack::upgrade(server, listeners, program, answer).to_string();
-            if let Some(answer) = answer {
-                control::answer(answer, &Answer::Refused(reason.clone()));
-            }
-            notify(Notice::NotUpgraded(reason));
+fn upgrade_until_stopped(
+    server: &Arc<Server>,
+    listeners: &[Arc<TcpListener>],
+    ears: &mut Ears,
+    notify: &dyn Fn(Notice),
+) {
+    while let Event::Upgrade(request) = ears.hear() {
+        let (program, answer) = match &request {
+            Some(request) => (request.program.as_deref(), Some(&request.answer)),
+            None => (None, None),
+        };
+        let reason = pack::upgrade(server, listeners, program, answer).to_string();
+        if let Some(answer) = answer {
+            control::answer(answer, &Answer::Refused(reason.clone()));
         }
-        Ok(())
-    })
-}
-
-fn listen_for_signals(sender: &mpsc::Sender<Event>) -> io::Result<()> {
-    let signals = [
-        (SignalKind::user_defined2(), true),
-        (SignalKind::terminate(), false),
-        (SignalKind::interrupt(), false),
-    ];
-    for (kind, is_upgrade) in signals {
-        let (mut signal, sender) = (signal(kind)?, sender.clone());
-        tokio::spawn(async move {
-            while signal.recv().await.is_some() {
-                let event = if is_upgrade { Event::Upgrade(None) } else { Event::Stop };
-                if sender.send(event).await.is_err() {
-                    break;
-                }
-            }
-        });
+        notify(Notice::NotUpgraded(reason));
     }
-    Ok(())
-}
-
-fn listen_for_requests(sender: &mpsc::Sender<Event>) -> io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(control::listen()?)?;
-    let sender = sender.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if let Some(request) = control::read(stream).await
-                && sender.send(Event::Upgrade(Some(request))).await.is_err()
-            {
-                break;
-            }
-        }
-    });
-    Ok(())
 }

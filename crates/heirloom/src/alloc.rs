@@ -103,6 +103,11 @@ pub unsafe fn resize_in_place(ptr: NonNull<u8>, old: Layout, new_size: usize) ->
     unsafe { backend::resize_in_place(ptr, old, new) }
 }
 
+/// Whether a block of this layout is a run of pages of its own, which it stays for any other such layout.
+pub(crate) fn is_large(layout: Layout) -> bool {
+    backend::is_large(layout)
+}
+
 /// Whether a block lies in the heap that is open: one that outlived its heap does not.
 pub(crate) fn is_here(block: NonNull<u8>) -> bool {
     backend::is_here(block)

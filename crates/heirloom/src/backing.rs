@@ -296,9 +296,14 @@ impl Backing {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Asks the system for the length again: another process may have made the file longer since this one opened it.
+    /// Asks the system for the length again: another process may have made the file longer since this one opened it, and none may have
+    /// made it shorter.
     pub(crate) fn look_at_len(&self) -> Result<(), BackingError> {
+        let recorded = self.len();
         let facts = sys::file_facts(self.fd()).map_err(step("examine"))?;
+        if facts.len < recorded {
+            return Err(HeaderError::FileLength { recorded, found: facts.len }.into());
+        }
         self.len.fetch_max(facts.len.min(self.reserved), Ordering::AcqRel);
         Ok(())
     }

@@ -27,6 +27,7 @@ pub mod note;
 pub mod places;
 pub mod rc;
 pub mod root;
+pub mod service_manager;
 pub mod shared;
 pub mod string;
 pub mod sync;
@@ -36,6 +37,7 @@ mod testing;
 pub mod transact;
 pub mod vec;
 pub mod vec_deque;
+mod whole;
 
 pub use alloc::AllocError;
 pub use backing::BackingError;
@@ -60,7 +62,7 @@ pub use heritable::{Heritable, Maybe, Outcome};
 pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
-pub use transact::{TransactError, Tx};
+pub use transact::{TransactError, Tx, TxMap, TxVec};
 pub use vec::Vec;
 pub use vec_deque::VecDeque;
 

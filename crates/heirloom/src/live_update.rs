@@ -29,6 +29,15 @@ pub use crate::heap::{Preservation, PreserveFigures, RetrieveFigures};
 /// Where the orchestrator is spoken to.
 pub const DEVICE: &str = crate::channel::luo::DEVICE;
 
+/// Looks whether the orchestrator is there for this process: opens its device, and closes it again.
+///
+/// # Errors
+///
+/// [`LuoError::Device`] with the reason.
+pub fn check_device() -> Result<(), LuoError> {
+    crate::channel::luo::check_device()
+}
+
 /// Loads the next kernel, as `kexec -s` does: a way that leaves memory in place. The command line must have `kho=on liveupdate=on`.
 ///
 /// # Errors

@@ -23,6 +23,8 @@ const TOLD: &[(&str, &[&str])] = &[
     ("inside_not_sent", &["cannot be sent between threads safely"]),
     ("option_without_niche", &["cannot live in a heap", "heirloom::Maybe"]),
     ("outside_the_door", &["does not live long enough"]),
+    ("place_kept_from_a_transaction", &["borrowed data escapes", "`short` does not live long enough"]),
+    ("place_sent_out_of_a_transaction", &["borrowed data escapes"]),
     ("raw_pointer", &["`*mut u64` cannot live in a heap", "heirloom::Box"]),
     ("reference_to_static", &["`&'static str` cannot live in a heap", "heirloom::String"]),
     ("root_not_shared", &["cannot live in a heap", "atomic"]),

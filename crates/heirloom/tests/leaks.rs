@@ -98,6 +98,15 @@ fn options(path: &Scratch) -> Options {
     Options::new().file(&path.0).size_limit(256 << 20)
 }
 
+/// For a heap that this process has had open before.
+fn reclaiming(path: &Scratch) -> Options {
+    // SAFETY: the tests forget what they hold before they close a heap.
+    #[expect(unsafe_code, reason = "opens a heap more than once in one process")]
+    unsafe {
+        options(path).reclaim_leaks(true).holds_nothing()
+    }
+}
+
 fn fill(heap: &Heap) {
     let inside = heap.enter();
     let mut all = ALL.get(&inside).lock();
@@ -215,7 +224,7 @@ fn what_is_forgotten_is_reported_with_its_type() {
     assert!(heap.reclaimed().is_none());
     let live = heap.scan().unwrap().live_objects;
     drop(heap);
-    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
     let reclaimed = heap.reclaimed().unwrap();
     assert_eq!((reclaimed.objects, reclaimed.bytes, reclaimed.doubts.len()), (found.objects, found.bytes, 0));
     assert_eq!((heap.stats().reclaimed_objects, heap.stats().reclaimed_bytes), (found.objects, found.bytes));
@@ -257,8 +266,89 @@ fn a_reference_that_leads_nowhere_is_a_doubt_and_nothing_is_given_back() {
     let found = leaks(&path);
     assert!(!found.is_certain() && found.objects >= 4, "{found:?}");
     assert!(found.doubts[0].contains("owns what another owns"), "{found:?}");
-    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
     let reclaimed = heap.reclaimed().unwrap();
     assert_eq!((reclaimed.objects, &reclaimed.doubts), (0, &found.doubts));
     assert_eq!(heap.stats().reclaimed_objects, 0);
+}
+
+/// ```text
+/// weak: [ 0 --> |1 owner| text --> block |     the one owner was on the stack of a thread that died
+///         1 --> |0      |                      nobody has it any more
+/// ```
+#[test]
+fn what_a_weak_pointer_can_upgrade_to_is_kept_with_all_it_owns() {
+    let _turn = turn();
+    let path = Scratch::new("weak");
+    let heap = Heap::inherit_or_create("leaks", options(&path)).unwrap();
+    {
+        let inside = heap.enter();
+        let (kept, gone) = (Arc::new(String::from(TEXT_OF)), Arc::new(String::from(TEXT_OF)));
+        ALL.get(&inside).lock().weak.extend([Arc::downgrade(&kept), Arc::downgrade(&gone)]);
+        mem::forget(kept);
+    }
+    drop(heap);
+    let found = leaks(&path);
+    assert_eq!((found.objects, found.doubts.as_slice()), (0, &[][..]), "{found:#?}");
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
+    assert_eq!(heap.stats().reclaimed_objects, 0);
+    {
+        let inside = heap.enter();
+        let _others: std::vec::Vec<String> =
+            (0..1000).map(|_| String::from("x".repeat(64).as_str())).collect();
+        let weak = &ALL.get(&inside).lock().weak;
+        assert_eq!(weak[0].upgrade().unwrap().as_str(), TEXT_OF);
+        assert!(weak[1].upgrade().is_none());
+    }
+}
+
+#[test]
+fn an_owner_that_was_not_counted_is_a_doubt() {
+    let _turn = turn();
+    for owners in [1, 2] {
+        let path = Scratch::new("owners");
+        let heap = Heap::inherit_or_create("leaks", options(&path)).unwrap();
+        {
+            let inside = heap.enter();
+            mem::forget(Box::new(7u64));
+            let shared = &mut ALL.get(&inside).lock().shared;
+            let owner = Arc::new(String::from(TEXT_OF));
+            for _ in 1..owners {
+                shared.push(owner.clone());
+            }
+            // SAFETY: a pointer that is never dropped: the heap is closed before.
+            #[expect(unsafe_code, reason = "makes a heap that is broken")]
+            shared.push(unsafe { std::ptr::read(&raw const owner) });
+            shared.push(owner);
+        }
+        drop(heap);
+        let found = leaks(&path);
+        assert!(found.objects == 1 && found.doubts.len() == 1, "{found:#?}");
+        assert!(found.doubts[0].contains("an owner too many"), "{found:#?}");
+    }
+}
+
+#[test]
+fn a_process_that_had_the_heap_open_before_gives_nothing_back() {
+    let _turn = turn();
+    let path = Scratch::new("reopened");
+    let heap = Heap::inherit_or_create("leaks", options(&path)).unwrap();
+    let kept = {
+        let inside = heap.enter();
+        TEXT.get(&inside);
+        Box::new(7u64)
+    };
+    drop(heap);
+    let heap = Heap::inherit_or_create("leaks", options(&path).reclaim_leaks(true)).unwrap();
+    let reclaimed = heap.reclaimed().unwrap();
+    assert_eq!((reclaimed.objects, reclaimed.doubts.len()), (0, 1), "{reclaimed:?}");
+    {
+        let _inside = heap.enter();
+        let others: std::vec::Vec<Box<u64>> = (0..100).map(Box::new).collect();
+        assert!(others.iter().all(|other| !std::ptr::eq(&raw const **other, &raw const *kept)) && *kept == 7);
+        mem::forget(kept);
+    }
+    drop(heap);
+    let heap = Heap::inherit_or_create("leaks", reclaiming(&path)).unwrap();
+    assert_eq!(heap.stats().reclaimed_objects, 1, "{:?}", heap.reclaimed());
 }

@@ -1,10 +1,11 @@
 //! A generation dies while it changes a root: the next one knows which, and does what its options say.
 //!
 //! The child is this test again, told by the environment; it ends by a kill of its own at the place that the test names.
-#![expect(unsafe_code, reason = "kills processes")]
+#![expect(unsafe_code, reason = "kills processes, and opens a heap more than once in one")]
 
 mod common;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -12,7 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 use common::{Scratch, turn};
 use heirloom::foreign::{Image, Target};
 use heirloom::sync::{Mutex, RwLock};
-use heirloom::{Heap, Heritable, OnPoison, Options, Origin, Remedy, Vec};
+use heirloom::{Box, Heap, Heritable, OnPoison, Options, Origin, Remedy, Vec};
+use heirloom_abi::heap::{Header, Host};
+use heirloom_abi::roots::{self, Batch, NewRoot, Roots};
 
 const CHILD: &str = "HEIRLOOM_TEST_POISON_CHILD";
 const DEED: &str = "HEIRLOOM_TEST_POISON_DEED";
@@ -27,10 +30,31 @@ heirloom::root! {
     static TABLE: RwLock<Vec<u64>> = "table";
     static PAIR: Pair = "pair";
     static OTHER: Mutex<u64> = "other";
+    static HOARD: Mutex<Hoard> = "hoard";
+}
+
+/// What a program keeps of its heap outside of it.
+static KEPT: std::sync::Mutex<std::vec::Vec<Box<u64>>> = std::sync::Mutex::new(std::vec::Vec::new());
+
+/// Makes more than it has.
+#[derive(Heritable)]
+#[repr(C)]
+struct Hoard(Vec<Box<u64>>);
+
+impl Default for Hoard {
+    fn default() -> Self {
+        KEPT.lock().unwrap().push(Box::new(1));
+        Self((0..10).map(Box::new).collect())
+    }
 }
 
 fn options(path: &Path) -> Options {
     Options::new().file(path).size_limit(64 << 20)
+}
+
+fn reclaiming(path: &Path) -> Options {
+    // SAFETY: the tests hold nothing of a heap while it is closed.
+    unsafe { options(path).reclaim_leaks(true).holds_nothing() }
 }
 
 fn die() -> ! {
@@ -50,6 +74,11 @@ fn child() {
         "lock" => {
             let mut list = list.lock();
             list.push(1);
+            die();
+        }
+        "hoard" => {
+            let _hoard = HOARD.get(&inside).lock();
+            let _list = list.lock();
             die();
         }
         "read" => {
@@ -135,6 +164,50 @@ fn the_root_that_was_being_changed_is_poisoned_and_no_other() {
     }
 }
 
+/// ```text
+/// |list|table|pair|other|    list migrates    |retired|table|pair|other|list'|    4 roots, and the one is entry 4
+/// ```
+#[test]
+fn a_root_that_has_migrated_is_poisoned_as_before() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let path = Scratch::new("poison-migrated");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    {
+        let inside = heap.enter();
+        LIST.get(&inside);
+        TABLE.get(&inside);
+        PAIR.get(&inside);
+        OTHER.get(&inside);
+    }
+    drop(heap);
+    // As a migration that leaves the object where it is does.
+    let file = std::fs::File::options().read(true).write(true).open(&path.0).unwrap();
+    let mut page = vec![0; 4096];
+    file.read_exact_at(&mut page, 0).unwrap();
+    let host = Host::current(4096);
+    let region = Header::read(&page, file.metadata().unwrap().len(), &host).unwrap().identity.roots;
+    let mut record = vec![0; region.bytes as usize];
+    file.read_exact_at(&mut record, region.offset).unwrap();
+    let old = {
+        let old = Roots::read(&record).unwrap().find("list").unwrap();
+        (old.index, old.object_offset, old.ty.to_vec())
+    };
+    let next = NewRoot { name: "list", object_offset: old.1, ty: &old.2, generation: 1 };
+    let new = roots::supersede(&mut record, &next, Batch::ALONE).unwrap();
+    roots::retire(&mut record, old.0).unwrap();
+    assert_eq!((old.0, new, Roots::read(&record).unwrap().len()), (0, 4, 4));
+    file.write_all_at(&record, region.offset).unwrap();
+    for deed in ["lock", "change"] {
+        run_child(&path.0, deed);
+    }
+    let replace = options(&path.0).on_poison(&LIST, OnPoison::replace());
+    let heap = Heap::inherit_or_create("poison", replace).unwrap();
+    assert_eq!(poisoned(&heap), [("pair", Remedy::None), ("list", Remedy::Replaced)]);
+}
+
 #[test]
 fn the_options_say_what_becomes_of_it() {
     if std::env::var_os(CHILD).is_some() {
@@ -150,8 +223,7 @@ fn the_options_say_what_becomes_of_it() {
     };
     fill(options(&path.0));
     let decided = || {
-        options(&path.0)
-            .reclaim_leaks(true)
+        reclaiming(&path.0)
             .on_poison(&LIST, OnPoison::replace())
             .on_poison(&TABLE, OnPoison::repair(|table: &mut RwLock<Vec<u64>>| table.get_mut().truncate(10)))
             .on_poison(&PAIR, OnPoison::keep())
@@ -164,8 +236,8 @@ fn the_options_say_what_becomes_of_it() {
         run_child(&path.0, deed);
         let heap = Heap::inherit_or_create("poison", decided()).unwrap();
         assert_eq!(poisoned(&heap), [(root, remedy)]);
-        // What the replaced list had is given back; nothing else is.
-        assert_eq!(heap.stats().reclaimed_objects, u64::from(deed == "lock"), "{:?}", heap.reclaimed());
+        // The replaced list and what it had are given back; nothing else is.
+        assert_eq!(heap.stats().reclaimed_objects, 2 * u64::from(deed == "lock"), "{:?}", heap.reclaimed());
         let inside = heap.enter();
         assert!(!LIST.is_poisoned(&inside) && !TABLE.is_poisoned(&inside) && !PAIR.is_poisoned(&inside));
         assert_eq!(LIST.get(&inside).lock().len(), 0);
@@ -219,4 +291,57 @@ fn a_panic_poisons_what_it_was_changing() {
     });
     let inside = heap.enter();
     assert!(blown && PAIR.is_poisoned(&inside) && !LIST.is_poisoned(&inside));
+}
+
+#[test]
+fn a_leaked_guard_poisons_nothing_once_the_heap_was_closed_in_order() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let path = Scratch::new("poison-leaked");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    {
+        let inside = heap.enter();
+        std::mem::forget(PAIR.change(&inside).unwrap());
+    }
+    drop(heap);
+    run_child(&path.0, "read");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    assert!(matches!(heap.origin(), Origin::Recovered { .. }));
+    assert_eq!(poisoned(&heap), []);
+}
+
+/// ```text
+/// list    repaired: what it had is taken out               KEPT: nothing of it is given back
+/// hoard   replaced: its default keeps an object beside it  KEPT: not given back; the old one is, with a block and ten boxes
+/// ```
+#[test]
+fn what_a_default_and_a_repair_keep_is_not_given_back() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let path = Scratch::new("poison-kept");
+    let heap = Heap::inherit_or_create("poison", options(&path.0)).unwrap();
+    LIST.get(&heap.enter()).lock().extend(0..100);
+    drop(heap);
+    run_child(&path.0, "hoard");
+    static SAVED: std::sync::Mutex<std::vec::Vec<Vec<u64>>> = std::sync::Mutex::new(std::vec::Vec::new());
+    let take = |list: &mut Mutex<Vec<u64>>| SAVED.lock().unwrap().push(std::mem::take(list.get_mut()));
+    let decided =
+        reclaiming(&path.0).on_poison(&LIST, OnPoison::repair(take)).on_poison(&HOARD, OnPoison::replace());
+    let heap = Heap::inherit_or_create("poison", decided).unwrap();
+    assert_eq!(poisoned(&heap), [("list", Remedy::Repaired), ("hoard", Remedy::Replaced)]);
+    // The child's own was on its stack: it makes thirteen with the old hoard.
+    assert_eq!(heap.stats().reclaimed_objects, 13, "{:?}", heap.reclaimed());
+    let inside = heap.enter();
+    let others: std::vec::Vec<Box<u64>> = (0..1000).map(|_| Box::new(u64::MAX)).collect();
+    let saved = SAVED.lock().unwrap().pop().unwrap();
+    let kept = KEPT.lock().unwrap().pop().unwrap();
+    assert!(saved.iter().copied().eq(0..100) && *kept == 1);
+    assert!(HOARD.get(&inside).lock().0.iter().map(|one| **one).eq(0..10));
+    drop((others, saved, kept));
+    drop(inside);
+    assert_eq!(heap.check(), Ok(()));
 }

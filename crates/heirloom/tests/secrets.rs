@@ -11,10 +11,14 @@ use std::os::unix::fs::FileExt;
 
 use common::{Scratch, turn};
 use heirloom::sync::Mutex;
-use heirloom::{Box, Command, HandOverError, HashMap, Heap, Heritable, Maybe, Options, String, Vec};
+use heirloom::{
+    Box, Command, HandOverError, HashMap, Heap, Heritable, Maybe, Options, String, TransactError, Vec,
+};
 use heirloom_abi::heap::{Header, Host};
 
 const CHILD: &str = "HEIRLOOM_TEST_SECRETS";
+/// A path: the successor makes a file there once the heap is frozen, and goes on when somebody has removed it.
+const WAITS: &str = "HEIRLOOM_TEST_SECRETS_WAITS";
 const TOKEN: &str = "a-token-that-is-longer-than-a-string-holds-itself";
 const SHORT: &str = "a-short-secret";
 
@@ -127,6 +131,10 @@ fn successor() {
     assert_eq!(peer.write(&ready).unwrap(), 32);
     let mut frozen = [0; 512];
     assert!(peer.read(&mut frozen).unwrap() >= 32);
+    if let Some(path) = std::env::var_os(WAITS) {
+        std::fs::write(&path, "frozen").unwrap();
+        wait_until(|| !std::path::Path::new(&path).exists());
+    }
     let mut bytes = vec![0; heap.metadata().unwrap().len() as usize];
     heap.read_exact_at(&mut bytes, 0).unwrap();
     let found = find_secrets(&bytes);
@@ -159,6 +167,50 @@ fn a_frozen_heap_has_no_secrets_and_a_called_off_hand_over_has_all() {
     }
 }
 
+/// Far beyond what it takes: something is broken then.
+fn wait_until(is_so: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed().as_secs() < 60, "it did not come to be");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// ```text
+/// one      freeze: secrets out | waits for the successor ...... | which ends: secrets back
+/// other                          to a program that is not there
+///                                to one that is: the heap is under way
+/// ```
+#[test]
+fn another_hand_over_meanwhile_loses_no_secret() {
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let frozen = Scratch::new("secrets-frozen");
+    let options = Options::new().size_limit(64 << 20).block_size(64 << 10);
+    let heap = Heap::inherit_or_create("secrets", options).unwrap();
+    fill(&heap);
+    let before = heap.scan().unwrap().live_objects;
+    let successor =
+        || Command::current_exe().unwrap().args(["successor", "--exact", "--nocapture"]).env(CHILD, "1");
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| heap.hand_over(successor().env(WAITS, &frozen.0)).unwrap_err());
+        wait_until(|| frozen.0.exists());
+        let nowhere = heap.hand_over(Command::new("/nowhere/at/all")).unwrap_err();
+        assert!(matches!(nowhere, HandOverError::Command(_)), "{nowhere}");
+        let late = heap.hand_over(successor()).unwrap_err();
+        assert!(matches!(late, HandOverError::UnderWay), "{late}");
+        std::fs::remove_file(&frozen.0).unwrap();
+        match one.join().unwrap() {
+            HandOverError::Died { ended, .. } => assert!(format!("{ended:?}").contains("33"), "{ended:?}"),
+            other => panic!("{other}"),
+        }
+    });
+    check(&heap, true);
+    assert_eq!(heap.scan().unwrap().live_objects, before);
+}
+
 #[test]
 fn a_closed_file_has_no_secrets() {
     if std::env::var_os(CHILD).is_some() {
@@ -174,4 +226,28 @@ fn a_closed_file_has_no_secrets() {
     let heap = Heap::inherit_or_create("secrets", options()).unwrap();
     check(&heap, false);
     heap.check().unwrap();
+}
+
+#[test]
+fn an_old_secret_does_not_stay_in_a_diary() {
+    let _turn = turn();
+    let path = Scratch::new("secrets-diary");
+    let heap = Heap::inherit_or_create("secrets", Options::new().file(&path.0).size_limit(64 << 20)).unwrap();
+    fill(&heap);
+    {
+        let inside = heap.enter();
+        let mut accounts = ACCOUNTS.get(&inside).lock();
+        let account = accounts.get_mut(&1).unwrap();
+        account.key = *b"the key before, of 32 bytes.....";
+        let changed: Result<(), TransactError> = heap.transact(|tx| {
+            *tx.change(&mut account.key)? = [0xA7; 32];
+            tx.set(&mut account.token, String::from(TOKEN))
+        });
+        changed.unwrap();
+    }
+    drop(heap);
+    let file = std::fs::read(&path.0).unwrap();
+    for secret in [b"the key before", TOKEN.as_bytes(), &[0xA7; 32]] {
+        assert!(!file.windows(secret.len()).any(|window| window == secret), "{secret:?}");
+    }
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask vm fdstore`: a real systemd restarts a service that keeps its heap.
 //!
 //! ```text
-//! Debian's packages (systemd, its libraries)  +  heirloom  +  linux/systemd/heirloom-service.service
+//! Debian's packages (systemd, its libraries)  +  heirloom  +  linux/systemd/heirloom-{service,serve}
 //!      -> initramfs, which is the machine's root  -> QEMU: systemd is process 1
-//!      -> heirloom-check.service: systemctl restart, kill -9, stop and start; a line of JSON a life
+//!      -> heirloom-check.service: systemctl restart, kill -9, stop and start, and for the server reload; a line of JSON a life
 //! ```
 
 use std::fs;
@@ -16,6 +16,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 
 use super::packages::{self, Release};
+use super::served::{self, Served};
 use super::transcript::Transcript;
 use super::{Error, heirloom};
 use crate::linux::{self, Ended, Initramfs, Machine};
@@ -24,10 +25,10 @@ use crate::step::root;
 /// How the service is to be treated.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Times that systemd restarts the service
+    /// Times that systemd restarts the service, and the server
     #[arg(long, default_value_t = 5)]
     restarts: u32,
-    /// Times that it is killed with signal 9 while it works
+    /// Times that they are killed with signal 9 while they work
     #[arg(long, default_value_t = 10)]
     kills: u32,
     /// Objects in the service's heap
@@ -56,8 +57,10 @@ pub(crate) struct Options {
 enum Line {
     Systemd { version: String },
     Life { step: String, down_ms: u64, start: Start },
+    Served(Served),
     Failed { reason: String },
     Done { lives: usize, stored: String },
+    ServedAll { stored: String, restarts: String },
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -150,8 +153,9 @@ fn furnish(files: &mut Initramfs, options: &Options) -> Result<(), Error> {
     for folder in ["proc", "sys", "run", "tmp", "root", "var/tmp", "var/log"] {
         files.folder(folder);
     }
-    let unit = root().join("linux/systemd/heirloom-service.service");
-    files.file("etc/systemd/system/heirloom-service.service", &unit)?;
+    for unit in ["heirloom-service.service", "heirloom-serve.service", "heirloom-serve.socket"] {
+        files.file(&format!("etc/systemd/system/{unit}"), &root().join("linux/systemd").join(unit))?;
+    }
     let Options { objects, restarts, kills, .. } = options;
     // The unit as it is; for this machine alone: how many objects, and a report that the check can read.
     let more = format!(
@@ -160,15 +164,20 @@ fn furnish(files: &mut Initramfs, options: &Options) -> Result<(), Error> {
          TimeoutStartSec=300\n"
     );
     let check = format!(
-        "[Unit]\nDescription=Restarts and kills of the example service\nAfter=heirloom-service.service\n\
-         SuccessAction=poweroff-immediate\nFailureAction=poweroff-immediate\n\
+        "[Unit]\nDescription=Restarts and kills of the example service, and of the server\n\
+         After=heirloom-service.service heirloom-serve.service\nSuccessAction=poweroff-immediate\nFailureAction=poweroff-immediate\n\
          [Service]\nType=oneshot\nExecStart=/usr/bin/heirloom __check-service {restarts} {kills}\n\
+         ExecStart=/usr/bin/systemctl stop heirloom-service.service\n\
+         ExecStart=/usr/bin/heirloom __check-server {restarts} {kills}\n\
          StandardOutput=tty\nStandardError=tty\nTTYPath=/dev/console\nTimeoutStartSec=infinity\n"
     );
-    let target = "[Unit]\nDescription=A machine for one service\nRequires=basic.target\nAfter=basic.target\n\
-                  Wants=heirloom-service.service heirloom-check.service\n";
+    let target = "[Unit]\nDescription=A machine for two services\nRequires=basic.target\nAfter=basic.target\n\
+                  Wants=heirloom-service.service heirloom-serve.socket heirloom-serve.service heirloom-check.service\n";
+    // What the server says is told where a check fails.
+    let log = "[Service]\nStandardError=append:/run/heirloom-serve.log\nTimeoutStartSec=300\n";
     for (name, text) in [
         ("etc/systemd/system/heirloom-service.service.d/vm.conf", more.as_str()),
+        ("etc/systemd/system/heirloom-serve.service.d/vm.conf", log),
         ("etc/systemd/system/heirloom-check.service", &check),
         ("etc/systemd/system/heirloom-vm.target", target),
         ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
@@ -220,9 +229,18 @@ fn tell_progress(line: &Line, started: Instant) {
             "{at:7.1} s  {step}: generation {} ({}), {} objects, {} lost",
             start.generation, start.origin, start.objects, start.lost
         ),
+        Line::Served(found) => eprintln!("{at:7.1} s  server, {}: {} keys lost", found.step, found.lost),
         Line::Failed { reason } => eprintln!("{at:7.1} s  {reason}"),
-        Line::Done { .. } => {}
+        Line::Done { .. } | Line::ServedAll { .. } => {}
     }
+}
+
+fn collect_served<'l>(lines: &[&'l Line]) -> Vec<&'l Served> {
+    let served = |line: &&'l Line| match line {
+        Line::Served(served) => Some(served),
+        _ => None,
+    };
+    lines.iter().filter_map(served).collect()
 }
 
 fn faults(lines: &[&Line], options: &Options, ended: Ended) -> Vec<String> {
@@ -252,7 +270,7 @@ fn faults(lines: &[&Line], options: &Options, ended: Ended) -> Vec<String> {
                     faults.push(format!("{step}: {start:?}"));
                 }
             }
-            Line::Systemd { .. } | Line::Done { .. } => {}
+            Line::Systemd { .. } | Line::Served(_) | Line::Done { .. } | Line::ServedAll { .. } => {}
         }
     }
     // The first start, and the stop and start at the end.
@@ -262,6 +280,16 @@ fn faults(lines: &[&Line], options: &Options, ended: Ended) -> Vec<String> {
     }
     if !lines.iter().any(|line| matches!(line, Line::Done { stored, .. } if stored == "1")) {
         faults.push("systemd does not say at the end that it keeps one descriptor".to_owned());
+    }
+    faults.extend(served::faults(&collect_served(lines), options.restarts, options.kills));
+    // systemd has started it anew after each kill, and after nothing else.
+    let kills = options.kills.to_string();
+    let is_well = |line: &&&Line| matches!(line, Line::ServedAll { stored, restarts } if stored == "1" && *restarts == kills);
+    if !lines.iter().any(|line| is_well(&line)) {
+        faults.push(
+            "systemd does not say that it keeps one descriptor for the server and has restarted it for kills"
+                .to_owned(),
+        );
     }
     if ended != Ended::Restarted {
         faults.push(format!("the machine did not turn itself off: {ended:?}"));
@@ -301,13 +329,14 @@ fn print(lines: &[&Line], took: Duration) {
                 let words = [step.clone(), start.generation.to_string(), start.origin.clone()];
                 table.add_row(words.into_iter().chain(numbers.map(|number| number.to_string())));
             }
-            Line::Failed { .. } | Line::Done { .. } => {}
+            Line::Served(_) | Line::Failed { .. } | Line::Done { .. } | Line::ServedAll { .. } => {}
         }
     }
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}");
+    served::print(&collect_served(lines));
     let lives = lines.iter().find_map(|line| match line {
         Line::Done { lives, .. } => Some(*lives),
         _ => None,

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Sizes of objects, from MIN up to, but not including, MAX bytes
     #[arg(long, value_name = "MIN..MAX", default_value = "16..600")]
     size: String,
+    /// Keys that a server beside sets in each kernel, and reads in all that come after; 0 is no server
+    #[arg(long, default_value_t = 10_000)]
+    keys: u64,
     /// Memory of the machine, in MiB
     #[arg(long, default_value_t = 3072, value_parser = clap::value_parser!(u32).range(512..=65_536))]
     memory: u32,
@@ -60,6 +63,7 @@ pub(crate) struct Options {
 enum Line {
     Mark { generation: u32, mark: String },
     Report(Report),
+    Served(Served),
     Preserved(Preserved),
     Failed { generation: u32, reason: String },
     Done { generation: u32 },
@@ -82,6 +86,15 @@ struct Report {
     restore_us: u64,
     verify_us: u64,
     faults: Vec<String>,
+}
+
+/// What a kernel's server had.
+#[derive(Clone, Debug, Deserialize)]
+struct Served {
+    generation: u32,
+    origin: String,
+    keys: u64,
+    lost: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -116,7 +129,7 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
     let initrd = linux::cache()?.join("vm-luo.cpio");
     std::fs::write(&initrd, files.finish()).map_err(linux::about(initrd.display().to_string()))?;
 
-    let Options { kernels, objects, size, append, .. } = options;
+    let Options { kernels, objects, size, keys, append, .. } = options;
     let machine = Machine {
         kernel,
         initrd,
@@ -125,7 +138,7 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
         command_line: format!(
             "kho=on liveupdate=on retain_initrd rdinit=/init panic=-1 loglevel=4 \
              transparent_hugepage_shmem=advise no_timer_check {append} \
-             -- __kernel generations={kernels} objects={objects} size={size}"
+             -- __kernel generations={kernels} objects={objects} size={size} keys={keys}"
         ),
         memory_mib: options.memory,
         nr_cpus: 2,
@@ -144,6 +157,7 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
     })?;
     let lines = &transcript.lines;
     let mut faults = faults(lines, *kernels, *objects, ended);
+    faults.extend(server_faults(lines, *kernels, *keys));
     if !faults.is_empty() {
         faults.push(format!("the machine's last words:\n{}", transcript.last_words()));
         return Err(Error::Faults { faults });
@@ -162,6 +176,9 @@ fn tell_progress(line: &Line, started: Instant) {
             "{at:7.1} s  kernel {}: {} objects ({}), {} lost, {} bytes stale",
             report.generation, report.objects, report.origin, report.lost, report.stale_bytes
         ),
+        Line::Served(Served { generation, keys, lost, origin }) => {
+            eprintln!("{at:7.1} s  kernel {generation}: the server ({origin}) has {keys} keys, {lost} lost");
+        }
         Line::Failed { reason, .. } => eprintln!("{at:7.1} s  {reason}"),
         _ => {}
     }
@@ -200,6 +217,31 @@ fn faults(lines: &[(Instant, Line)], kernels: u32, objects: u64, ended: Ended) -
         lines.iter().any(|(_, line)| matches!(line, Line::Done { generation } if *generation == kernels));
     if !is_done || ended != Ended::Restarted {
         faults.push(format!("the machine did not end by itself after the last kernel: {ended:?}"));
+    }
+    faults
+}
+
+/// What was not as it had to be with the server beside.
+fn server_faults(lines: &[(Instant, Line)], kernels: u32, keys: u64) -> Vec<String> {
+    if keys == 0 {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    let mut expected = 0;
+    for (_, line) in lines {
+        let Line::Served(Served { generation, origin, keys: found, lost }) = line else { continue };
+        expected += 1;
+        let wanted = if expected == 1 { "created" } else { "inherited" };
+        let is_well =
+            (*generation, *found, *lost) == (expected, keys * u64::from(expected), 0) && origin == wanted;
+        if !is_well {
+            faults.push(format!(
+                "kernel {expected}: the server was {origin}, with {found} keys and {lost} lost"
+            ));
+        }
+    }
+    if expected != kernels {
+        faults.push(format!("the server ran in {expected} of {kernels} kernels"));
     }
     faults
 }
@@ -298,6 +340,10 @@ fn print(options: &Options, lines: &[(Instant, Line)], took: Duration) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}");
+    if options.keys > 0 {
+        let all = options.keys * u64::from(options.kernels);
+        println!("A server beside had {all} keys in the last kernel, {} of each, 0 lost.", options.keys);
+    }
     println!(
         "{} kernels inherited {} objects in place, 0 lost, 0 stale, in {:.0} s.",
         reports.len(),
@@ -359,6 +405,18 @@ mod tests {
         let anew = [report(1, "created", 0), report(1, "created", 0), done.to_owned()];
         let anew: Vec<&str> = anew.iter().map(String::as_str).collect();
         assert_eq!(faults(&lines(&anew), 2, 5, Ended::Restarted).len(), 1);
+        let served = |generation: u32, lost: u64| {
+            let origin = if generation == 1 { "created" } else { "inherited" };
+            let keys = 3 * generation;
+            format!(
+                "{{\"served\":{{\"generation\":{generation},\"origin\":\"{origin}\",\"keys\":{keys},\"lost\":{lost}}}}}"
+            )
+        };
+        let (first, second, less) = (served(1, 0), served(2, 0), served(2, 1));
+        assert_eq!(server_faults(&lines(&[&first, &second]), 2, 3), [""; 0]);
+        assert_eq!(server_faults(&lines(&[&first, &less]), 2, 3).len(), 1);
+        assert_eq!(server_faults(&lines(&[&first]), 2, 3).len(), 1);
+        assert_eq!(server_faults(&[], 2, 0).len(), 0);
         let cut = faults(&lines(&lost[..1]), 2, 5, Ended::TimedOut(Duration::from_secs(1)));
         assert_eq!(cut.len(), 2, "{cut:?}");
     }

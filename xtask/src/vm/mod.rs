@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! luo      Linux 7.2 (built here) -> initramfs with the static `heirloom` -> QEMU -> kernel, kexec, kernel, kexec, kernel
-//! fdstore  a Debian with systemd (its packages, unpacked) + the unit of linux/systemd -> QEMU -> restarts, kills, restarts
+//! fdstore  a Debian with systemd (its packages, unpacked) + the units of linux/systemd -> QEMU -> restarts, kills, restarts
 //! ```
 //!
 //! What is downloaded or built is kept in the cache of [`linux`], and said. A run ends in time, whatever the machine does.
@@ -10,6 +10,7 @@
 mod fdstore;
 mod luo;
 mod packages;
+mod served;
 mod transcript;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub(crate) struct Options {
 enum What {
     /// A heap lives through a chain of Linux kernels, each replaced by the next (Live Update Orchestrator)
     Luo(luo::Options),
-    /// A service's heap lives through restarts and kill -9 under a real systemd (file descriptor store)
+    /// Heaps of a service and of a server live through restarts, kill -9 and upgrades under a real systemd (file descriptor store)
     Fdstore(fdstore::Options),
 }
 

@@ -6,6 +6,8 @@
 //! kernel n+1  heap <-----------------------------------'  the last one turns the machine off
 //! ```
 //!
+//! Beside it a server runs (`heirloom serve --heap luo`), whose keys are read in the next kernel; see `kernel_server`.
+//!
 //! This program is the first process of each kernel, with its parameters on the kernel's command line behind `--`. It tells
 //! what it does on the console, a JSON object a line. Clocks start anew with each kernel, so whoever reads the console
 //! takes the time between a mark of one kernel and a mark of the next.
@@ -22,6 +24,7 @@ use serde::Serialize;
 
 use super::init;
 use super::journal::JOURNAL;
+use super::kernel_server::{KernelServer, Served};
 use super::objects::{OBJECTS, is_whole};
 use super::plan::ObjectsPlan;
 use super::random::Random;
@@ -46,6 +49,7 @@ const INITRAMFS_COPY: &str = "/initramfs";
 enum Line {
     Mark { generation: u32, mark: &'static str },
     Report(Report),
+    Served(Served),
     Preserved(Preserved),
     Failed { generation: u32, reason: String },
     Done { generation: u32 },
@@ -88,19 +92,23 @@ struct Preserved {
 struct Settings {
     generations: u32,
     objects: ObjectsPlan,
+    /// Keys of a server beside; 0 is none.
+    keys: u64,
     seed: u64,
 }
 
 impl Settings {
     fn parse(arguments: &[OsString]) -> Result<Self, String> {
         let size = SizeRange { start: 16, end: 600 };
-        let mut settings = Self { generations: 3, objects: ObjectsPlan { count: 1_000_000, size }, seed: 1 };
+        let mut settings =
+            Self { generations: 3, objects: ObjectsPlan { count: 1_000_000, size }, keys: 0, seed: 1 };
         for argument in arguments {
             let text = argument.to_str().unwrap_or_default();
             let refuse = |_| format!("`{text}` is not understood");
             match text.split_once('=') {
                 Some(("generations", value)) => settings.generations = value.parse().map_err(refuse)?,
                 Some(("objects", value)) => settings.objects.count = value.parse().map_err(refuse)?,
+                Some(("keys", value)) => settings.keys = value.parse().map_err(refuse)?,
                 Some(("seed", value)) => settings.seed = value.parse().map_err(refuse)?,
                 Some(("size", value)) => settings.objects.size = value.parse()?,
                 // The kernel passes on what it does not know itself.
@@ -157,6 +165,16 @@ fn live(settings: Settings, started_us: u64, generation: &mut u32) -> Result<(),
         random.0 = JOURNAL.get(&heap.enter()).lock().random;
     }
     report(&heap, &workload, started_us, is_first, &mut random)?;
+    let mut server = None;
+    if settings.keys > 0 {
+        let (running, served) = KernelServer::start(settings.keys, generation)?;
+        let lost = served.lost;
+        tell(&Line::Served(served));
+        if lost > 0 {
+            return Err(format!("{lost} keys of the server are lost"));
+        }
+        server = Some(running);
+    }
     if generation >= settings.generations {
         tell(&Line::Done { generation });
         return Ok(());
@@ -166,7 +184,7 @@ fn live(settings: Settings, started_us: u64, generation: &mut u32) -> Result<(),
         workload.churn(&inside, &mut random).map_err(|error| error.to_string())?;
         JOURNAL.get(&inside).lock().random = random.0;
     }
-    go_on(&heap, &workload)
+    go_on(&heap, &workload, server)
 }
 
 /// True where the kernel was itself started with memory of a kernel before.
@@ -227,7 +245,7 @@ fn report(
 }
 
 /// Preserves the heap and starts the kernel that runs now once more. Comes back only if that failed.
-fn go_on(heap: &Heap, workload: &RandomObjects) -> Result<(), String> {
+fn go_on(heap: &Heap, workload: &RandomObjects, server: Option<KernelServer>) -> Result<(), String> {
     let say = |step: &str, error: &dyn std::fmt::Display| format!("cannot {step}: {error}");
     std::fs::copy(RETAINED_INITRAMFS, INITRAMFS_COPY).map_err(|error| say("copy the initramfs", &error))?;
     let open = |path| File::open(path).map_err(|error| format!("{path}: {error}"));
@@ -237,6 +255,8 @@ fn go_on(heap: &Heap, workload: &RandomObjects) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     std::fs::remove_file(INITRAMFS_COPY).map_err(|error| say("remove the copy of the initramfs", &error))?;
 
+    // Held until the kernel is replaced: with its process goes what it has preserved.
+    let _server = server.map(KernelServer::preserve).transpose()?;
     workload.query(&heap.enter(), 1);
     let generation = heap.generation();
     tell(&Line::Mark { generation, mark: "last_operation" });
@@ -263,11 +283,11 @@ mod tests {
 
     #[test]
     fn settings_are_read_and_what_the_kernel_adds_is_passed_over() {
-        let words = ["generations=4", "splash", "objects=10", "size=16..32", "seed=9", "root=x"];
+        let words = ["generations=4", "splash", "objects=10", "size=16..32", "keys=5", "seed=9", "root=x"];
         let settings = Settings::parse(&words.map(OsString::from)).unwrap();
         let size = settings.objects.size;
         assert_eq!((settings.generations, settings.objects.count, settings.seed), (4, 10, 9));
-        assert_eq!((size.start, size.end), (16, 32));
+        assert_eq!((size.start, size.end, settings.keys), (16, 32, 5));
         assert!(Settings::parse(&["objects=x".into()]).is_err());
     }
 }

@@ -17,6 +17,7 @@ mod index;
 mod init;
 mod journal;
 mod kernel_chain;
+mod kernel_server;
 mod message;
 pub(crate) mod objects;
 pub(crate) mod plan;

@@ -1,5 +1,7 @@
-//! `heirloom serve` and `heirloom upgrade`: the cache, and its next program.
+//! `heirloom serve` and `heirloom upgrade`: the cache, and its next program. `check`, `client`: what virtual machines do with them.
 
+pub(crate) mod check;
+pub(crate) mod client;
 mod serve;
 mod upgrade;
 

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use heirloom_server::{Backing, Config, Notice, Policy};
+use sd_notify::NotifyState;
 
 use crate::args::ChannelArg;
-use crate::quantity::Bytes;
+use crate::quantity::{Bytes, Micros};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
-    /// Listen on these addresses; the default is this machine alone
+    /// Listen on these addresses; the default is this machine alone. Sockets that systemd has opened (socket activation) take the place
+    /// of addresses and port
     #[arg(long, value_name = "ADDRESS", num_args = 1.., default_value = "127.0.0.1")]
     bind: Vec<IpAddr>,
 
@@ -56,8 +58,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     tcp_keepalive: u64,
 
-    /// Where the heap lies: memory, which lives as long as server after server runs, or file:PATH, best on tmpfs, which also outlives a
-    /// stop and a crash
+    /// Where the heap lies: memory, which lives as long as server after server runs; file:PATH, best on tmpfs, or fdstore, kept by
+    /// systemd (docs/systemd.md), which outlive a stop and a crash; luo, which goes to the next kernel (docs/luo.md)
     #[arg(long, value_name = "PLACE", default_value_t = Backing::Memory)]
     heap: Backing,
 
@@ -68,6 +70,11 @@ pub(crate) struct ServeArgs {
     /// Start empty where the heap file cannot be taken over; the old one is renamed
     #[arg(long)]
     cold_start: bool,
+
+    /// At a start from a stored heap, look for blocks that kills have left without an owner and give them back; takes time with the number
+    /// of keys. `heirloom verify --leaks` tells how many there are
+    #[arg(long)]
+    reclaim_leaks: bool,
 
     /// Write checksums into the heap file at the end, and compare them at the start
     #[arg(long)]
@@ -112,6 +119,7 @@ impl ServeArgs {
             heap: self.heap.clone(),
             heap_limit: self.heap_limit.map_or(0, |limit| limit.0),
             cold_start: self.cold_start,
+            reclaim_leaks: self.reclaim_leaks,
             channel: match self.channel {
                 ChannelArg::Spawn => heirloom::Channel::Spawn,
                 ChannelArg::Exec => heirloom::Channel::Exec,
@@ -134,11 +142,14 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("heirloom serve: {error}");
+            // What a manager that cannot be told would have to know, its log has.
+            let _is_told = sd_notify::notify(&[NotifyState::Status(&error.to_string())]);
             ExitCode::from(crate::EXIT_USAGE)
         }
     }
 }
 
+/// Says it to people and to the service manager, where there is one.
 fn tell(notice: &Notice, quiet: bool) {
     let text = match notice {
         Notice::Ready { addresses, generation, clients, blackout_us, keys_lost, .. } => {
@@ -162,11 +173,30 @@ fn tell(notice: &Notice, quiet: bool) {
             )
         }
         Notice::NotUpgraded(reason) => format!("not upgraded, going on: {reason}"),
+        Notice::Stopping => "stopping".to_owned(),
+        Notice::NotPreserved(reason) => format!("the heap is not left to a next kernel: {reason}"),
+        Notice::Preserved { figures } => format!(
+            "the heap is preserved for the next kernel as long as this process lives: {} frozen in {}, preserved in {}",
+            Bytes(figures.file_bytes),
+            Micros(figures.freeze_us),
+            Micros(figures.preserve_us)
+        ),
         Notice::Stopped => "stopped".to_owned(),
         _ => return,
     };
-    let is_routine = matches!(notice, Notice::Ready { .. } | Notice::Stopped);
+    let is_routine = matches!(notice, Notice::Ready { .. } | Notice::Stopping | Notice::Stopped);
     if !(quiet && is_routine) {
         eprintln!("heirloom serve [{}]: {text}", std::process::id());
+    }
+    // A line of its own would be a word of its own to the manager.
+    let line = text.replace('\n', " ");
+    let status = NotifyState::Status(&line);
+    let told = match notice {
+        Notice::Ready { .. } => sd_notify::notify(&[NotifyState::Ready, status]),
+        Notice::Stopping => sd_notify::notify(&[NotifyState::Stopping, status]),
+        _ => sd_notify::notify(&[status]),
+    };
+    if let Err(error) = told {
+        eprintln!("heirloom serve [{}]: the service manager was not told: {error}", std::process::id());
     }
 }

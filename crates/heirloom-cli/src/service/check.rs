@@ -110,7 +110,8 @@ fn read_lives() -> Result<Vec<Start>, String> {
         .collect()
 }
 
-fn systemctl(arguments: &[&str]) -> Result<String, String> {
+/// Runs `systemctl`, and returns what it printed.
+pub(crate) fn systemctl(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("systemctl").args(arguments).output();
     let output = output.map_err(|error| format!("systemctl cannot be run: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -207,11 +207,24 @@ fn a_full_heap_refuses_or_evicts_and_goes_on() {
     }
     assert!(info(&server, "used_memory") < 5 << 20 && info(&server, "evicted_keys") > 1500);
     // The heap itself is full, before any limit of the cache's own.
-    let server = Server::start(&["--heap-limit", "96M"]);
+    let mut server = Server::start(&["--heap-limit", "96M"]);
     let mut connection = server.connect();
     for i in 0..15_000 {
         assert_eq!(connection.ask(&["SET", &format!("k{i}"), &value]), "+OK\r\n", "number {i}");
     }
     assert!(info(&server, "evicted_keys") > 1000);
+    // And it is handed over, with what clients have sent in part.
+    let bytes = request(&["SET", "in two parts", &"y".repeat(60_000)]);
+    let mut others: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    others.iter_mut().for_each(|other| other.send(&bytes[..50_000]));
+    std::thread::sleep(Duration::from_millis(50));
+    let (status, answer) = server.upgrade(&[]);
+    assert_eq!(status, 0, "{answer}");
+    for other in &mut others {
+        other.send(&bytes[50_000..]);
+        // What was sent in part is whole; room for a value of that size may take more evictions than a command has.
+        let reply = other.reply();
+        assert!(reply == b"+OK\r\n" || reply.starts_with(b"-OOM"), "{}", reply.escape_ascii());
+    }
     is_well(&server);
 }

@@ -4,6 +4,9 @@
 mod clients;
 mod differential;
 mod hostile;
+mod kept;
+mod kills;
 mod life;
+mod manager;
 mod support;
 mod upgrade;

@@ -20,13 +20,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on a free port.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut first = Command::new(env!("CARGO_BIN_EXE_heirloom"))
-            .args(["serve", "--port", "0", "--threads", "2"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heirloom"));
+        command.args(["serve", "--port", "0", "--threads", "2"]).args(arguments).stdin(Stdio::null());
+        Self::of(command)
+    }
+
+    /// Starts the one that a command starts.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut first = command.stderr(Stdio::piped()).spawn().expect("the server starts");
         let mut lines = BufReader::new(first.stderr.take().expect("a pipe")).lines();
         let mut heard = Vec::new();
         let port = loop {
@@ -82,10 +83,16 @@ impl Server {
 
     fn wait_for_end(&self) {
         let since = Instant::now();
-        // One that has ended and is somebody's to wait for has closed all its files.
-        while std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
-            .is_ok_and(|stat| !stat.contains(") Z "))
-        {
+        // One that has ended and is somebody's to wait for has closed all its files, if none of its threads is still on the way.
+        let proc = format!("/proc/{}", self.pid);
+        let has_ended = || match std::fs::read_to_string(format!("{proc}/stat")) {
+            Ok(stat) => {
+                let threads = std::fs::read_dir(format!("{proc}/task")).map_or(0, Iterator::count);
+                stat.contains(") Z ") && threads <= 1
+            }
+            Err(_) => true,
+        };
+        while !has_ended() {
             assert!(since.elapsed() < PATIENCE, "the server does not end");
             std::thread::sleep(Duration::from_millis(5));
         }

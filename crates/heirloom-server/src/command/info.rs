@@ -132,6 +132,7 @@ fn heirloom(context: &Context<'_, '_>, text: &mut String) {
         "generation" = stats.generation,
         "origin" = origin,
         "backing" = server.config.heap,
+        "kept_by_service_manager" = u8::from(heirloom::service_manager::stored_as().is_some()),
         "block_bytes" = BLOCK_BYTES,
         // Of memory: the file is longer than what it holds.
         "blocks" = stats.held_bytes.saturating_sub(stats.metadata_bytes).div_ceil(BLOCK_BYTES),
@@ -145,6 +146,7 @@ fn heirloom(context: &Context<'_, '_>, text: &mut String) {
         "last_blackout_us" = server.arrival.blackout_us,
         "clients_taken_over" = server.arrival.clients,
         "shards_repaired" = server.arrival.repair.shards,
+        "leaks_reclaimed" = server.heap.reclaimed().map_or(0, |reclaimed| reclaimed.objects),
         "keys_lost_by_kills" = context.store().counters(context.inside).lost,
     );
 }

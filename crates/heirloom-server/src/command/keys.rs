@@ -5,6 +5,7 @@ use super::{Context, Failure, Outcome, is_word};
 use crate::protocol::request::Arguments;
 use crate::store::hash::hash;
 use crate::store::item::Kind;
+use crate::store::rename::{self, Name};
 use crate::store::scan::Random;
 
 pub(crate) fn delete(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> Outcome {
@@ -83,17 +84,10 @@ fn rename_key(context: &Context<'_, '_>, arguments: &Arguments<'_>, only_new: bo
     if from == to {
         return Ok(true);
     }
-    // The value takes no new memory but for its first block, which is made before anything changes.
-    let mut source = locks.take(context, from);
-    let place = source.place.expect("the key was there");
-    let renamed = source.shard.rename(source.database, place, source.hash, to)?;
-    source.place = None;
-    locks.give_back(context, source);
-    let mut target = locks.take(context, to);
-    debug_assert_eq!(target.hash, hash(to));
-    let put = target.put(renamed);
-    locks.give_back(context, target);
-    put.map(|()| true)
+    let named = |key| Name { key, hash: hash(key) };
+    let (source, target) = locks.pair(context, from, to);
+    rename::rename(source, target, context.database(), (named(from), named(to)), context.now)?;
+    Ok(true)
 }
 
 pub(crate) fn random(context: &mut Context<'_, '_>, _: &Arguments<'_>) -> Outcome {

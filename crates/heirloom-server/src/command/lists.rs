@@ -38,13 +38,7 @@ fn push(context: &mut Context<'_, '_>, arguments: &Arguments<'_>, end: End, only
     }
     let len = keyed.change_or_make(Kind::List, key, |item| {
         let list = list_mut(item);
-        for (value, nr_pushed) in arguments.from(2).zip(0..) {
-            if let Err(error) = list.try_push(end, value) {
-                (0..nr_pushed).for_each(|_| drop(list.pop(end)));
-                return Err(error);
-            }
-        }
-        Ok(list.len())
+        list.try_push(end, arguments.from(2)).map(|()| list.len())
     })??;
     context.reply.count(len);
     Ok(())

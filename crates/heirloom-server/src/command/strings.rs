@@ -5,6 +5,7 @@ use super::{Context, Failure, Keyed, Outcome, integer, is_word, name_of};
 use crate::protocol::request::Arguments;
 use crate::store::hash::hash;
 use crate::store::item::{Item, MAX_TEXT_BYTES};
+use crate::store::shard::Shard;
 use crate::store::{Locked, MAX_SHARDS};
 
 pub(crate) fn get(context: &mut Context<'_, '_>, arguments: &Arguments<'_>) -> Outcome {
@@ -252,6 +253,23 @@ impl<'a> Locks<'a> {
         let hash = hash(key);
         let shard = self.0[context.store().index_of(hash)].take().expect("the key's shard was locked");
         context.look_up(shard, hash, key)
+    }
+
+    /// The shards of two keys; the second is `None` where it is the first.
+    pub(super) fn pair(
+        &mut self,
+        context: &Context<'a, '_>,
+        first: &[u8],
+        second: &[u8],
+    ) -> (&mut Shard, Option<&mut Shard>) {
+        let (first, second) = (context.store().index_of(hash(first)), context.store().index_of(hash(second)));
+        if first == second {
+            return (self.0[first].as_deref_mut().expect("the key's shard was locked"), None);
+        }
+        let (low, high) = self.0.split_at_mut(first.max(second));
+        let low = low[first.min(second)].as_deref_mut().expect("the key's shard was locked");
+        let high = high[0].as_deref_mut().expect("the key's shard was locked");
+        if first < second { (low, Some(high)) } else { (high, Some(low)) }
     }
 
     pub(super) fn give_back(&mut self, context: &Context<'a, '_>, keyed: Keyed<'a>) {

@@ -29,6 +29,22 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// The listening TCP sockets that the service manager has opened for this process (socket activation), in its order. While no server
+/// runs, it is the manager's copies that keep connections waiting.
+pub(crate) fn activated() -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for (_, descriptor) in heirloom::service_manager::descriptors()? {
+        let socket = Socket::from(descriptor);
+        // What is no socket says so here.
+        let listens = socket.is_listener().unwrap_or(false);
+        if listens && matches!(socket.domain(), Ok(Domain::IPV4 | Domain::IPV6)) {
+            socket.set_nonblocking(true)?;
+            listeners.push(socket.into());
+        }
+    }
+    Ok(listeners)
+}
+
 /// Accepts clients for as long as the process lives.
 pub(crate) async fn accept_all(server: Arc<Server>, workers: Arc<Workers>, listener: Arc<TcpListener>) {
     let listener = match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {

@@ -1,10 +1,11 @@
-//! What is done besides serving clients: expired keys are removed, silent clients let go.
+//! What is done besides serving clients: expired keys are removed, silent clients let go, room kept for the next upgrade.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::server::{Server, now_ms};
+use crate::upgrade::reserve;
 
 /// How often.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -31,6 +32,7 @@ pub(crate) async fn do_all(server: Arc<Server>) {
         remove_expired(&server);
         if tick % 10 == 0 {
             let_silent_go(&server);
+            reserve::hold(&server.heap);
         }
     }
 }

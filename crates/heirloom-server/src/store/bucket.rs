@@ -8,10 +8,17 @@
 //! ```
 //!
 //! All six tags are compared at once, so that an item is only looked at if one in 255 others would be too.
+//!
+//! # Invariants
+//!
+//! - *one store*: an item comes into a slot, leaves it and is exchanged by one store; what is in it was written before, and what it
+//!   held is given back after. The compiler keeps that order at the fences; a processor that is stopped has kept it anyway.
+//! - *never cut*: a chain loses its last bucket only, and only when that is empty.
 
 use heirloom::{AllocError, Box, Heritable};
 
 use super::item::Item;
+use super::words::fence;
 
 pub(super) const SLOTS: usize = 6;
 
@@ -58,7 +65,9 @@ impl Bucket {
     /// Puts an item into a vacant slot.
     #[inline]
     pub(super) fn put(&mut self, slot: usize, hash: u64, item: Item) {
+        debug_assert!(self.slots[slot].is_none());
         let expires = item.deadline().is_some();
+        fence();
         self.slots[slot] = Some(item);
         self.mark(slot, tag(hash), expires);
     }
@@ -67,7 +76,9 @@ impl Bucket {
     #[inline]
     pub(super) fn exchange(&mut self, slot: usize, item: Item) -> Option<Item> {
         let expires = item.deadline().is_some();
+        fence();
         let old = self.slots[slot].replace(item);
+        fence();
         self.set_expires(slot, expires);
         old
     }
@@ -75,6 +86,7 @@ impl Bucket {
     /// Takes the item of a slot.
     pub(super) fn take(&mut self, slot: usize) -> Option<Item> {
         let item = self.slots[slot].take();
+        fence();
         self.mark(slot, 0, false);
         item
     }
@@ -97,8 +109,18 @@ impl Bucket {
     }
 
     fn mark(&mut self, slot: usize, tag: u64, expires: bool) {
-        self.marks = self.marks & !(0xff << (8 * slot)) | tag << (8 * slot);
-        self.set_expires(slot, expires);
+        self.marks = marked(self.marks, slot, tag, expires);
+    }
+
+    /// Marks a slot as what is in it says.
+    pub(super) fn mark_anew(&mut self, slot: usize, hash: Option<u64>) {
+        let expires = self.slots[slot].as_ref().is_some_and(|item| item.deadline().is_some());
+        self.mark(slot, hash.map_or(0, tag), expires);
+    }
+
+    /// Forgets a second pointer to an item that stands elsewhere too.
+    pub(super) fn forget(&mut self, slot: usize) {
+        std::mem::forget(self.take(slot));
     }
 
     /// Moves the item of slot `from` to a vacant slot of another bucket.
@@ -122,31 +144,54 @@ impl Bucket {
         match &mut self.next {
             Some(next) => next.extend(),
             None => {
-                self.next = Some(Box::try_new(Self::default())?);
+                let next = Box::try_new(Self::default())?;
+                fence();
+                self.next = Some(next);
                 Ok(())
             }
         }
     }
 
-    /// Fills vacancies from further down the chain and gives empty buckets back. Returns how many went.
+    /// Fills vacancies from the end of the chain and gives buckets back that are empty then. Returns how many went.
     pub(super) fn compact(&mut self) -> u64 {
         let mut gone = 0;
-        while let Some(mut next) = self.next.take() {
-            while let Some(to) = self.vacancy()
-                && let Some(from) = next.slots.iter().position(Option::is_some)
-            {
-                next.move_to(from, self, to);
-            }
-            if next.is_empty() {
-                self.next = next.next.take();
+        loop {
+            while self.give_last_back() {
                 gone += 1;
-            } else {
-                gone += next.compact();
-                self.next = Some(next);
-                break;
             }
+            let vacancy = self.vacancy();
+            let Some(next) = self.next.as_deref_mut() else { return gone };
+            let Some(to) = vacancy else { return gone + next.compact() };
+            let last = next.last_mut();
+            let from = last.slots.iter().position(Option::is_some).expect("an empty one was given back");
+            let (tag, expires) = (last.marks >> (8 * from) & 0xff, last.expires(from));
+            Item::move_between(&mut last.slots[from], &mut self.slots[to]);
+            self.marks = marked(self.marks, to, tag, expires);
+            last.mark(from, 0, false);
         }
-        gone
+    }
+
+    /// Gives the last bucket behind this one back, if nothing is in it.
+    fn give_last_back(&mut self) -> bool {
+        let mut before = self;
+        while before.next.as_ref().is_some_and(|next| next.next.is_some()) {
+            before = before.next.as_deref_mut().expect("it was just there");
+        }
+        if before.next.as_ref().is_none_or(|last| !last.is_empty()) {
+            return false;
+        }
+        let last = before.next.take();
+        fence();
+        drop(last);
+        true
+    }
+
+    fn last_mut(&mut self) -> &mut Self {
+        let mut last = self;
+        while last.next.is_some() {
+            last = last.next.as_deref_mut().expect("it was just there");
+        }
+        last
     }
 
     /// This bucket and those behind it.
@@ -158,6 +203,13 @@ impl Bucket {
     pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
         self.chain().flat_map(|bucket| bucket.slots.iter().flatten())
     }
+}
+
+/// Marks with those of one slot changed.
+const fn marked(marks: u64, slot: usize, tag: u64, expires: bool) -> u64 {
+    let bit = 1 << (EXPIRING_SHIFT + slot);
+    let marks = marks & !(0xff << (8 * slot)) & !bit | tag << (8 * slot);
+    if expires { marks | bit } else { marks }
 }
 
 /// The tag of a hash: its top eight bits are taken for the shard, the low ones for the bucket. Never 0.

@@ -21,20 +21,19 @@
 //! - *owned*: of all pointers to a block one is dropped.
 #![expect(unsafe_code, reason = "a header, a key and a value of lengths of their own share one block")]
 
+use heirloom::AllocError;
+use heirloom::alloc;
+use heirloom::heritable::{Again, Heritable, TypeDesc, ZeroNiche};
 use std::alloc::Layout;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
-
-use heirloom::AllocError;
-use heirloom::alloc;
-use heirloom::heritable::{Heritable, TypeDesc, ZeroNiche};
 
 use super::list::List;
 use super::table::Table;
+use super::words::fence;
 
 /// Version of the layout of an item, and of what lies in it: it changes with [`Table`], [`List`] and the hash of keys.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 const HEADER_BYTES: usize = size_of::<Header>();
 const DEADLINE_BYTES: usize = 8;
@@ -77,11 +76,41 @@ unsafe impl Sync for Item {}
 
 // SAFETY: the block is the heap's, owned, and its layout is what the version stands for.
 unsafe impl Heritable for Item {
-    const TYPE: &'static TypeDesc = &TypeDesc::collection("CacheItem", FORMAT_VERSION, 8, 8, &[]);
+    // What the value may be, so that `heirloom verify --leaks` can follow it: a table is what an item lies in.
+    const TYPE: &'static TypeDesc =
+        &TypeDesc::collection("CacheItem", FORMAT_VERSION, 8, 8, &[Again::<Table>::TYPE, List::TYPE]);
 }
 
 // SAFETY: the pointer is never null, and the only field of a transparent type.
 unsafe impl ZeroNiche for Item {}
+
+/// An element of a list: an item with a text value and no key.
+#[repr(transparent)]
+pub(crate) struct Element(Item);
+
+// SAFETY: as for an item, whose value leads nowhere.
+unsafe impl Heritable for Element {
+    const TYPE: &'static TypeDesc = &TypeDesc::collection("CacheElement", FORMAT_VERSION, 8, 8, &[]);
+}
+
+// SAFETY: the pointer is never null, and the only field of a transparent type.
+unsafe impl ZeroNiche for Element {}
+
+impl Element {
+    pub(crate) fn try_new(value: &[u8]) -> Result<Self, AllocError> {
+        Ok(Self(Item::try_text(b"", &[value], None)?))
+    }
+
+    /// The value.
+    pub(crate) fn value(&self) -> &[u8] {
+        self.0.value()
+    }
+
+    /// Bytes of the block.
+    pub(crate) fn weight(&self) -> u64 {
+        self.0.weight()
+    }
+}
 
 impl Item {
     /// Makes an item with a text value that is the concatenation of `parts`.
@@ -246,17 +275,63 @@ impl Item {
         Ok(())
     }
 
-    /// Makes what will be this item under another name.
-    pub(crate) fn try_renamed(&self, key: &[u8]) -> Result<Renamed, AllocError> {
+    /// Makes this item under another name. What is inside a hash, list or set belongs to both then, until one of them is given up by
+    /// [`Item::give_up_shell`]; until then the other is not dropped.
+    pub(crate) fn try_renamed(&self, key: &[u8]) -> Result<ManuallyDrop<Self>, AllocError> {
         if key.len() > MAX_TEXT_BYTES {
             return Err(AllocError::TOO_LARGE);
         }
         let kind = self.kind();
         let copy = match kind {
             Kind::Text => Self::try_text(key, &[self.value()], self.deadline())?,
-            _ => Self::with_block(kind, key, self.deadline(), ALIGN - 1 + body_bytes(kind))?,
+            _ => {
+                let copy = Self::with_block(kind, key, self.deadline(), ALIGN - 1 + body_bytes(kind))?;
+                // SAFETY: both bodies have this size, and two blocks do not overlap.
+                unsafe {
+                    let (from, to) = (self.at(self.body_start()), copy.at(copy.body_start()));
+                    to.copy_from_nonoverlapping(from, body_bytes(kind));
+                }
+                copy
+            }
         };
-        Ok(Renamed(ManuallyDrop::new(copy)))
+        Ok(ManuallyDrop::new(copy))
+    }
+
+    /// Gives the block back, and leaves what is inside a hash, list or set to the item that was made from this one under another name.
+    pub(crate) fn give_up_shell(self) {
+        let shell = ManuallyDrop::new(self);
+        // SAFETY: the block is not used any more, and what is inside is another's.
+        unsafe { shell.give_back() };
+    }
+
+    /// Whether this is a hash, list or set with nothing in it, as a key is only while a command makes it.
+    pub(crate) fn is_hollow(&self) -> bool {
+        match self.kind() {
+            Kind::Text => false,
+            kind @ (Kind::Hash | Kind::Set) => self.table(kind).is_some_and(|table| table.len() == 0),
+            Kind::List => self.list().is_some_and(|list| list.len() == 0),
+        }
+    }
+
+    /// Makes whole what is inside, after whoever changed it was killed. Returns how many fields or members were lost.
+    pub(crate) fn mend_inside(&mut self) -> Result<u64, AllocError> {
+        match self.kind() {
+            Kind::Text => Ok(0),
+            kind @ (Kind::Hash | Kind::Set) => match self.table_mut(kind) {
+                Some(table) => {
+                    let lost = table.mend()?;
+                    table.recount();
+                    Ok(lost)
+                }
+                None => Ok(0),
+            },
+            Kind::List => {
+                if let Some(list) = self.list_mut() {
+                    list.mend();
+                }
+                Ok(0)
+            }
+        }
     }
 
     /// Appends to a text value; the item may move to a larger block, with room for more.
@@ -267,7 +342,7 @@ impl Item {
             // SAFETY: there is room behind the value.
             unsafe { self.at(start + len).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
             // The length comes last: a kill before it leaves the old value.
-            compiler_fence(SeqCst);
+            fence();
             self.header_mut().value_len = (len + bytes.len()) as u32;
             return Ok(());
         }
@@ -281,8 +356,9 @@ impl Item {
     /// Puts a copy that has taken the value over in this item's place, by one store, and gives the old block back.
     fn supersede(&mut self, mut copy: Self) {
         copy.header_mut().stamp |= self.header().stamp & ((1 << CLOCK_BITS) - 1);
-        compiler_fence(SeqCst);
+        fence();
         let old = ManuallyDrop::new(std::mem::replace(self, copy));
+        fence();
         // SAFETY: the block is not used any more; its value is the copy's or plain bytes.
         unsafe { old.give_back() };
     }
@@ -328,8 +404,9 @@ impl Item {
         // SAFETY: `to` holds nothing to drop, and `from` is emptied without dropping what is now in `to`.
         unsafe {
             ptr::copy_nonoverlapping(from, to, 1);
-            compiler_fence(SeqCst);
+            fence();
             ptr::write(from, None);
+            fence();
         }
     }
 
@@ -400,26 +477,6 @@ impl Drop for Item {
             }
             self.give_back();
         }
-    }
-}
-
-/// An item under another name, to which the inside of a hash, list or set has yet to be moved. Dropped, its block stays taken.
-pub(crate) struct Renamed(ManuallyDrop<Item>);
-
-impl Renamed {
-    /// Moves the inside of the item that it was made from.
-    pub(crate) fn complete(self, old: Item) -> Item {
-        let old = ManuallyDrop::new(old);
-        let item = ManuallyDrop::into_inner(self.0);
-        let size = body_bytes(old.kind());
-        debug_assert_eq!(old.kind(), item.kind());
-        // SAFETY: both bodies have this size, and two blocks do not overlap; the old item is forgotten, so that one of the two
-        // owns what is inside.
-        unsafe {
-            item.at(item.body_start()).copy_from_nonoverlapping(old.at(old.body_start()), size);
-            old.give_back();
-        }
-        item
     }
 }
 

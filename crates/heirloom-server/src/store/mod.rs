@@ -6,28 +6,36 @@
 //! ```
 //!
 //! - `item`: a key and its value in one block. `bucket`, `table`, `scan`: items by key. `list`: items in order.
-//! - `hash`: where a key belongs. `shard`: one lock's share; expiry, eviction, repair.
+//! - `hash`: where a key belongs. `shard`: one lock's share; expiry, eviction. `rename`: from name to name. `repair`, `mend`, `words`: after a kill.
 //!
 //! # Invariants
 //!
 //! - *ordered*: who locks more than one shard locks them in the order of their numbers.
-//! - *whole*: a kill loses at most the key whose inside was being changed, or the table whose segments were being moved.
+//! - *whole*: a kill at any instruction leaves every key, field, member and element that was there, and the one being changed as it was
+//!   or as it becomes; what is given up is what there is no memory to mend.
 
 mod bucket;
 pub(crate) mod hash;
 pub(crate) mod item;
 pub(crate) mod list;
+mod mend;
+pub(crate) mod rename;
+mod repair;
 pub(crate) mod scan;
 pub(crate) mod shard;
+#[cfg(test)]
+mod stops;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use heirloom::sync::{Mutex, MutexGuard};
 use heirloom::{Heritable, Inside, OnPoison, Options, Vec};
 
+pub(crate) use self::repair::Repair;
 use self::scan::Random;
 use self::shard::{Counters, NR_DATABASES, Shard};
 use crate::config::Policy;
@@ -71,11 +79,11 @@ pub(crate) struct Store {
     used: AtomicI64,
 }
 
-/// What a kill of the last owner cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Repair {
-    pub(crate) shards: u64,
-    pub(crate) keys_lost: u64,
+/// The shard of a hash: its top bits.
+#[inline]
+fn index_of(hash: u64, nr_shards: usize) -> usize {
+    // With one shard the shift would be that of all bits.
+    (u128::from(hash) >> (64 - nr_shards.ilog2())) as usize
 }
 
 impl Store {
@@ -84,18 +92,8 @@ impl Store {
         NR_NEW_SHARDS.store(nr_shards.clamp(1, MAX_SHARDS).next_power_of_two(), Relaxed);
         let shards = SHARDS.get(inside);
         hash::set_seed(shards.seed);
-        let mut repair = Repair::default();
-        let mut used = 0;
-        for shard in shards.list.iter() {
-            let is_poisoned = shard.is_poisoned();
-            let mut guard = shard.lock();
-            if is_poisoned {
-                repair.shards += 1;
-                repair.keys_lost += guard.repair();
-                shard.clear_poison();
-            }
-            used += guard.bytes() as i64;
-        }
+        let repair = repair::repair(&shards.list);
+        let used = shards.list.iter().map(|shard| shard.lock().bytes() as i64).sum();
         let nr = shards.list.len();
         (Self { shift: 64 - nr.ilog2(), nr, used: AtomicI64::new(used) }, repair)
     }

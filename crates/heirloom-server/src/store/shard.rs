@@ -9,16 +9,17 @@
 //! # Invariants
 //!
 //! - *weighed*: `bytes` is the sum of the tables' bytes.
-//! - *marked*: while the inside of a hash, list or set changes, `touching` says whose; all other changes are whole after each store.
-
-use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
+//! - *marked*: while the inside of a hash, list or set changes, `touching` says whose; while a key gets another name, which it is and where
+//!   it goes. All other changes are whole after each store.
 
 use heirloom::{AllocError, Heritable, Vec};
 
+#[cfg(test)]
 use super::hash::hash;
-use super::item::{Item, Kind};
+use super::item::Item;
 use super::scan::Random;
 use super::table::{Place, Table};
+use super::words::fence;
 use crate::config::Policy;
 
 /// Databases, chosen by SELECT.
@@ -30,19 +31,32 @@ const SAMPLES: usize = 8;
 /// Picks until one with a deadline must have come up.
 const TRIES: usize = 64;
 
+/// Nothing but what is whole after each store.
+pub(super) const NOTHING: u64 = 0;
+
+/// The inside of a hash, list or set is being changed.
+pub(super) const INSIDE: u64 = 1;
+
+/// A key is getting another name.
+pub(super) const RENAMING: u64 = 2;
+
 /// A part of the keys.
 #[derive(Heritable)]
 #[repr(C)]
 pub(crate) struct Shard {
-    databases: Vec<Table>,
-    bytes: u64,
-    touching: u64,
-    touching_database: u64,
-    touching_hash: u64,
+    pub(super) databases: Vec<Table>,
+    pub(super) bytes: u64,
+    /// [`NOTHING`], [`INSIDE`] or [`RENAMING`].
+    pub(super) touching: u64,
+    pub(super) touching_database: u64,
+    pub(super) touching_hash: u64,
+    /// While a key gets another name: the block of the item under the new one, and that name's hash.
+    pub(super) renamed_block: u64,
+    pub(super) renamed_hash: u64,
     sweep_database: u64,
     sweep_bucket: u64,
     pub(crate) counters: Counters,
-    spare: [u64; 8],
+    spare: [u64; 6],
 }
 
 /// What a shard has counted since the heap was made.
@@ -65,10 +79,12 @@ impl Default for Shard {
             touching: 0,
             touching_database: 0,
             touching_hash: 0,
+            renamed_block: 0,
+            renamed_hash: 0,
             sweep_database: 0,
             sweep_bucket: 0,
             counters: Counters::default(),
-            spare: [0; 8],
+            spare: [0; 6],
         }
     }
 }
@@ -147,51 +163,40 @@ impl Shard {
         hash: u64,
         change: impl FnOnce(&mut Item) -> T,
     ) -> T {
-        (self.touching_database, self.touching_hash) = (database as u64, hash);
-        compiler_fence(SeqCst);
-        self.touching = 1;
-        compiler_fence(SeqCst);
+        self.begin(INSIDE, database, hash);
         let outcome = self.change(database, place, change);
-        compiler_fence(SeqCst);
-        self.touching = 0;
-        let item = self.item(database, place);
-        let is_empty = match item.kind() {
-            Kind::Text => false,
-            kind @ (Kind::Hash | Kind::Set) => item.table(kind).is_some_and(|table| table.len() == 0),
-            Kind::List => item.list().is_some_and(|list| list.len() == 0),
-        };
-        if is_empty {
+        self.end();
+        if self.item(database, place).is_hollow() {
             drop(self.remove(database, place));
         }
         outcome
     }
 
-    /// Takes an item out under another name, for its new place in this shard or another. Nothing changes where there is no room.
-    ///
-    /// A hash, list or set goes from one block to the other, so a kill before it has arrived loses it.
-    pub(crate) fn rename(
+    /// Makes room for a key that is not there yet.
+    pub(super) fn make_room(&mut self, database: usize, hash: u64) -> Result<(), AllocError> {
+        self.weighing(database, |table| table.make_room(hash))
+    }
+
+    /// As [`Shard::put`], with the room that was made for a new key.
+    pub(super) fn put_in_room(
         &mut self,
         database: usize,
-        place: Place,
+        place: Option<Place>,
         hash: u64,
-        name: &[u8],
-    ) -> Result<Item, AllocError> {
-        let copy = self.item(database, place).try_renamed(name)?;
-        (self.touching_database, self.touching_hash) = (database as u64, hash);
-        compiler_fence(SeqCst);
-        self.touching = 1;
-        compiler_fence(SeqCst);
-        let old = self.remove(database, place);
-        let renamed = copy.complete(old);
-        compiler_fence(SeqCst);
-        self.touching = 0;
-        Ok(renamed)
+        item: Item,
+    ) -> Option<Item> {
+        self.weighing(database, |table| match place {
+            Some(place) => Some(table.replace(place, item)),
+            None => {
+                table.insert_in_room(hash, item);
+                None
+            }
+        })
     }
 
     /// Removes all keys of a database.
     pub(crate) fn clear(&mut self, database: usize) {
-        let table = std::mem::replace(&mut self.databases[database], Table::new());
-        self.bytes -= table.bytes();
+        self.weighing(database, Table::clear);
     }
 
     /// Removes keys that have expired, from so many buckets of where it left off. Returns how many keys went.
@@ -271,41 +276,25 @@ impl Shard {
         best.map(|(_, place)| place).or_else(any)
     }
 
-    /// Makes the shard whole after its last holder was killed. Returns how many keys are lost.
-    pub(crate) fn repair(&mut self) -> u64 {
-        let touched = (self.touching != 0).then_some((self.touching_database as usize, self.touching_hash));
-        let mut lost = 0;
-        for database in 0..NR_DATABASES {
-            let table = std::mem::replace(&mut self.databases[database], Table::new());
-            if table.is_torn() {
-                // Its memory stays taken, as nothing in it can be trusted.
-                lost += table.len() as u64;
-                std::mem::forget(table);
-                continue;
-            }
-            for item in table.salvage() {
-                let hash = hash(item.key());
-                if touched == Some((database, hash)) {
-                    lost += 1;
-                    std::mem::forget(item);
-                } else if self.databases[database].get(hash, item.key()).is_none()
-                    && self.databases[database].insert(hash, item).is_err()
-                {
-                    lost += 1;
-                }
-            }
-        }
-        self.touching = 0;
-        self.bytes = self.databases.iter().map(Table::bytes).sum();
-        self.counters.lost += lost;
-        lost
-    }
-
     /// Leaves the shard as a kill might: an item in two places, the inside of another being changed.
     #[cfg(test)]
     pub(crate) fn tear(&mut self, twice: &[u8], touched: u64) {
         self.databases[0].put_twice(hash(twice), twice);
-        (self.touching, self.touching_database, self.touching_hash) = (1, 0, touched);
+        (self.touching, self.touching_database, self.touching_hash) = (INSIDE, 0, touched);
+    }
+
+    /// Notes what is being changed, and whose.
+    pub(super) fn begin(&mut self, what: u64, database: usize, hash: u64) {
+        (self.touching_database, self.touching_hash) = (database as u64, hash);
+        fence();
+        self.touching = what;
+        fence();
+    }
+
+    /// Notes that it is whole.
+    pub(super) fn end(&mut self) {
+        fence();
+        self.touching = NOTHING;
     }
 
     #[inline]

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! No insert ever moves the whole table, so none stops a client for longer than others, and its memory follows what it holds
-//! instead of doubling. A split moves items by [`Bucket::move_to`], so a kill leaves each reachable by a walk over all buckets.
+//! instead of doubling. A split moves items by [`Bucket::move_to`], so a kill leaves each reachable by a walk over all buckets; `mend` puts
+//! them where they belong.
 //!
 //! # Invariants (tested by `Table::check`)
 //!
@@ -23,6 +24,7 @@ use heirloom::{AllocError, Heritable, Vec};
 use super::bucket::{Bucket, SLOTS};
 use super::hash::hash;
 use super::item::Item;
+use super::words::fence;
 
 /// Buckets of a full segment: 4 KiB.
 const SEGMENT: usize = 64;
@@ -34,21 +36,21 @@ const FILL: u64 = 4;
 #[derive(Heritable)]
 #[repr(C)]
 pub(crate) struct Table {
-    segments: Vec<Vec<Bucket>>,
-    buckets: u64,
-    len: u64,
-    expiring: u64,
-    bytes: u64,
-    /// 1 while the segments are being moved, which a kill must not be trusted to have left whole.
-    moving: u64,
+    pub(super) segments: Vec<Vec<Bucket>>,
+    pub(super) buckets: u64,
+    pub(super) len: u64,
+    pub(super) expiring: u64,
+    pub(super) bytes: u64,
+    /// 1 while the directory, or the only segment, is being moved: after a kill its capacity is not to be believed.
+    pub(super) moving: u64,
 }
 
 /// Where an item lies, until the table is changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    bucket: usize,
-    depth: u32,
-    slot: u32,
+    pub(super) bucket: usize,
+    pub(super) depth: u32,
+    pub(super) slot: u32,
 }
 
 impl Table {
@@ -132,6 +134,13 @@ impl Table {
 
     /// Adds an item whose key is not there yet. The item is dropped where there is no room for a bucket.
     pub(crate) fn insert(&mut self, hash: u64, item: Item) -> Result<(), AllocError> {
+        self.make_room(hash)?;
+        self.insert_in_room(hash, item);
+        Ok(())
+    }
+
+    /// Makes room for an item of this hash.
+    pub(crate) fn make_room(&mut self, hash: u64) -> Result<(), AllocError> {
         if self.buckets == 0 || self.len >= self.buckets * FILL {
             let grown = self.grow();
             if self.buckets == 0 {
@@ -139,19 +148,23 @@ impl Table {
             }
         }
         let index = self.index_of(hash).expect("there is a bucket");
-        let (weight, expires) = (item.weight(), item.deadline().is_some());
-        let mut added = 0;
         let bucket = self.bucket_mut(index);
         if bucket.chain_vacancy().is_none() {
             bucket.extend()?;
-            added = size_of::<Bucket>() as u64;
+            self.bytes += size_of::<Bucket>() as u64;
         }
-        let (bucket, slot) = bucket.chain_vacancy().expect("there is a vacancy");
+        Ok(())
+    }
+
+    /// Adds an item whose key is not there yet, for which room was made.
+    pub(crate) fn insert_in_room(&mut self, hash: u64, item: Item) {
+        let index = self.index_of(hash).expect("there is a bucket");
+        let (weight, expires) = (item.weight(), item.deadline().is_some());
+        let (bucket, slot) = self.bucket_mut(index).chain_vacancy().expect("there is a vacancy");
         bucket.put(slot, hash, item);
         self.len += 1;
-        self.bytes += weight + added;
+        self.bytes += weight;
         self.expiring += u64::from(expires);
-        Ok(())
     }
 
     /// Takes the item at a place.
@@ -194,46 +207,35 @@ impl Table {
         self.bucket(bucket).chain().count() * SLOTS
     }
 
-    /// Whether a kill may have left the segments in pieces.
-    pub(super) fn is_torn(&self) -> bool {
-        self.moving != 0
-    }
-
-    /// Takes all items out, wherever a kill has left them; one that stands in two places is taken once.
-    pub(super) fn salvage(mut self) -> std::vec::Vec<Item> {
-        let mut items = std::vec::Vec::with_capacity(self.len());
-        let mut seen = std::collections::HashSet::new();
-        for bucket in self.segments.iter_mut().flat_map(|segment| segment.iter_mut()) {
-            let mut bucket = Some(bucket);
-            while let Some(at) = bucket {
-                for item in at.slots.iter_mut().filter_map(Option::take) {
-                    if seen.insert(item.address()) {
-                        items.push(item);
-                    } else {
-                        std::mem::forget(item);
-                    }
-                }
-                bucket = at.next.as_deref_mut();
-            }
+    /// Removes all items. From the end on, so that a kill leaves those at the front.
+    pub(crate) fn clear(&mut self) {
+        while let Some(segment) = self.segments.pop() {
+            fence();
+            drop(segment);
         }
-        items
+        (self.buckets, self.len, self.expiring, self.bytes) = (0, 0, 0, 0);
+        self.move_segments(|segments| {
+            let empty = std::mem::replace(segments, Vec::new());
+            fence();
+            drop(empty);
+        });
     }
 
     /// The bucket of a hash; `None` while there is none.
     #[inline]
-    fn index_of(&self, hash: u64) -> Option<usize> {
+    pub(super) fn index_of(&self, hash: u64) -> Option<usize> {
         let high = high_of(self.buckets)?;
         let index = hash & (2 * high - 1);
         Some(if index < self.buckets { index } else { hash & (high - 1) } as usize)
     }
 
     #[inline]
-    fn bucket_mut(&mut self, index: usize) -> &mut Bucket {
+    pub(super) fn bucket_mut(&mut self, index: usize) -> &mut Bucket {
         &mut self.segments[index / SEGMENT][index % SEGMENT]
     }
 
     #[inline]
-    fn seat(&mut self, place: Place) -> (&mut Bucket, usize) {
+    pub(super) fn seat(&mut self, place: Place) -> (&mut Bucket, usize) {
         let mut bucket = self.bucket_mut(place.bucket);
         for _ in 0..place.depth {
             bucket = bucket.next.as_deref_mut().expect("a place holds an item");
@@ -311,44 +313,40 @@ impl Table {
         let before = self.structure_bytes();
         let fits = self.segments.last().is_some_and(|last| last.len() < last.capacity().min(SEGMENT));
         if !fits {
-            self.moving = 1;
-            let made = self.make_room();
-            self.moving = 0;
-            made?;
+            self.move_segments(extend)?;
         }
         self.segments.last_mut().expect("there is room in the last segment").try_push(bucket)?;
         self.bytes = self.bytes + self.structure_bytes() - before;
         Ok(())
     }
 
-    fn make_room(&mut self) -> Result<(), AllocError> {
-        match self.segments.last_mut() {
-            // The only segment grows with what is in it.
-            Some(last) if last.len() < SEGMENT => {
-                let more = last.len().min(SEGMENT - last.len());
-                last.try_reserve_exact(more)
-            }
-            Some(_) => self.segments.try_push(Vec::try_with_capacity(SEGMENT)?),
-            None => {
-                self.segments.try_reserve_exact(1)?;
-                self.segments.try_push(Vec::try_with_capacity(1)?)
-            }
-        }
+    /// Changes the directory, or moves the only segment.
+    pub(super) fn move_segments<T>(&mut self, change: impl FnOnce(&mut Vec<Vec<Bucket>>) -> T) -> T {
+        self.moving = 1;
+        fence();
+        let outcome = change(&mut self.segments);
+        fence();
+        self.moving = 0;
+        outcome
     }
 
     fn pop_bucket(&mut self) {
         let before = self.structure_bytes();
         if let Some(last) = self.segments.last_mut() {
-            drop(last.pop());
+            let bucket = last.pop();
+            fence();
+            drop(bucket);
             if last.is_empty() {
-                drop(self.segments.pop());
+                let segment = self.segments.pop();
+                fence();
+                drop(segment);
             }
         }
         self.bytes = self.bytes + self.structure_bytes() - before;
     }
 
     /// Bytes of the segments.
-    fn structure_bytes(&self) -> u64 {
+    pub(super) fn structure_bytes(&self) -> u64 {
         let (first, last) = (self.segments.first(), self.segments.last());
         let buckets = match self.segments.len() {
             0 => 0,
@@ -358,7 +356,7 @@ impl Table {
         (buckets * size_of::<Bucket>() + self.segments.capacity() * size_of::<Vec<Bucket>>()) as u64
     }
 
-    fn two_buckets(&mut self, low: usize, high: usize) -> (&mut Bucket, &mut Bucket) {
+    pub(super) fn two_buckets(&mut self, low: usize, high: usize) -> (&mut Bucket, &mut Bucket) {
         if low / SEGMENT == high / SEGMENT {
             let (left, right) = self.segments[low / SEGMENT].split_at_mut(high % SEGMENT);
             return (&mut left[low % SEGMENT], &mut right[0]);
@@ -404,6 +402,22 @@ impl Table {
         }
         assert_eq!((self.len, self.expiring, self.bytes), (len, expiring, bytes));
         assert_eq!(self.segments.iter().map(|segment| segment.len()).sum::<usize>(), self.nr_buckets());
+    }
+}
+
+/// Makes room for a bucket at the end.
+fn extend(segments: &mut Vec<Vec<Bucket>>) -> Result<(), AllocError> {
+    match segments.last_mut() {
+        // The only segment grows with what is in it.
+        Some(last) if last.len() < SEGMENT => {
+            let more = last.len().clamp(1, SEGMENT - last.len());
+            last.try_reserve_exact(more)
+        }
+        Some(_) => segments.try_push(Vec::try_with_capacity(SEGMENT)?),
+        None => {
+            segments.try_reserve_exact(1)?;
+            segments.try_push(Vec::try_with_capacity(1)?)
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 //!   exit                                        answers who asked; serves
 //! ```
 //!
-//! - `pack`: the predecessor's side. `unpack`: the successor's. `control`: who may ask, and how the answer comes.
+//! - `pack`: the predecessor's side. `unpack`: the successor's. `control`: who may ask, and how the answer comes. `reserve`: room for it.
 //!
 //! # Invariants
 //!
@@ -20,6 +20,7 @@
 
 pub(crate) mod control;
 pub(crate) mod pack;
+pub(crate) mod reserve;
 pub(crate) mod unpack;
 
 use heirloom::sync::Mutex;
@@ -31,7 +32,7 @@ heirloom::root! {
 
 /// Says what becomes of clients that were being packed when everything was killed: nothing, as they are gone.
 pub(crate) fn forget_clients(options: Options) -> Options {
-    options.on_poison(&HANDED, OnPoison::replace())
+    reserve::forget(options.on_poison(&HANDED, OnPoison::replace()))
 }
 
 /// What a server hands over besides its store.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use heirloom::{AllocError, Command, CommandError, HandOverError, Luggage, Vec};
 
-use super::{ANSWER, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, socket_name};
+use super::{ANSWER, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, reserve, socket_name};
 use crate::net::connection::Connection;
 use crate::server::Server;
 
@@ -70,6 +70,7 @@ fn pack(
     let rested_ns = monotonic_ns();
     let clients = server.rest();
     let inside = server.heap.enter();
+    reserve::let_go(&inside);
     let mut records = Vec::try_with_capacity(clients.len())?;
     for client in &clients {
         // One that ended since it was listed needs no successor.
@@ -106,6 +107,8 @@ fn pack(
 fn unpack_again(server: &Server) {
     let inside = server.heap.enter();
     *HANDED.get(&inside).lock() = Handed::default();
+    drop(inside);
+    reserve::hold(&server.heap);
 }
 
 fn record(client: &Connection) -> Result<Option<ClientRecord>, AllocError> {

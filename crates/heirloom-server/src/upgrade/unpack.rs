@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use heirloom::Heap;
 
 use super::pack::monotonic_ns;
-use super::{ANSWER, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, socket_name};
+use super::{ANSWER, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, reserve, socket_name};
 use crate::config::{Config, Policy};
 use crate::net::accept;
 use crate::net::connection::State;
@@ -83,9 +83,14 @@ impl Unpacked {
         counters.commands.store(handed.commands, Relaxed);
         counters.errors.store(handed.errors, Relaxed);
         server.count_clients_from(handed.next_client);
-        for (client, socket) in self.sockets {
+        let with_state = |(client, socket): (ClientRecord, OwnedFd)| {
             let stream = TcpStream::from(socket);
-            let state = state(client, &stream);
+            (state(client, &stream), stream)
+        };
+        let clients: std::vec::Vec<_> = self.sockets.into_iter().map(with_state).collect();
+        // What was packed is gone; before anybody else takes its place, the next hand-over's is.
+        reserve::hold(&server.heap);
+        for (state, stream) in clients {
             if let Err(error) = accept::start(server, workers, stream, state) {
                 eprintln!("heirloom serve: a client was lost in the upgrade: {error}");
             }

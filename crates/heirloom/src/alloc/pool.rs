@@ -140,6 +140,13 @@ pub(super) fn is_here(block: NonNull<u8>) -> bool {
     found.unwrap_or(false)
 }
 
+pub(super) fn is_large(layout: Layout) -> bool {
+    let is_large = |seat: &Seat| seat.hall.pool().cache_for(layout.size(), layout.align()).is_none();
+    // SAFETY: the reference goes no further.
+    let found = unsafe { door::seat() }.map(is_large).or_else(|| door::with_seat_for_now(is_large));
+    found.unwrap_or(false)
+}
+
 pub(super) fn usable_size(layout: Layout) -> usize {
     let usable = |seat: &Seat| seat.hall.pool().usable_bytes(layout.size(), layout.align());
     // SAFETY: the reference goes no further.

@@ -24,7 +24,7 @@ impl<K, V> BTreeMap<K, V> {
     }
 
     /// Checks all of it.
-    pub(super) fn check(&self) -> usize
+    pub(crate) fn check(&self) -> usize
     where
         K: Ord,
     {

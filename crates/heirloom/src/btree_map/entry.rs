@@ -138,7 +138,7 @@ impl<'a, K, V> OccupiedEntry<'a, K, V> {
 
     /// Sets the value and returns the one it had.
     pub fn insert(&mut self, value: V) -> V {
-        std::mem::replace(self.get_mut(), value)
+        crate::whole::replace(self.get_mut(), value)
     }
 
     /// Takes the value out.

@@ -13,6 +13,7 @@ use super::BTreeMap;
 use super::node::{Node, Spares};
 use super::place::Place;
 use crate::alloc::AllocError;
+use crate::whole::{Undo, guarded};
 
 impl<K, V> BTreeMap<K, V> {
     /// Inserts a pair in a gap of a leaf, or into an empty map at the end; returns where it lies.
@@ -32,9 +33,11 @@ impl<K, V> BTreeMap<K, V> {
             if node.is_null() || node.len() == Node::<K, V>::CAPACITY {
                 return self.insert_by_splits(gap, key, value);
             }
-            node.insert(index, (key, value), None);
+            guarded(node.places_from(index, self.words()), || {
+                node.insert(index, (key, value), None, &mut Undo::none());
+                self.len += 1;
+            });
         }
-        self.len += 1;
         Ok(gap)
     }
 
@@ -65,39 +68,42 @@ impl<K, V> BTreeMap<K, V> {
             let mut spares = Spares::new();
             if gap.is_end() {
                 spares.add(0)?;
-                self.root = spares.take();
-                self.root.insert(0, (key, value), None);
-                self.len += 1;
-                return Ok(Place { node: self.root, index: 0 });
+                let root = spares.take();
+                root.insert(0, (key, value), None, &mut Undo::none());
+                self.set(root, 1);
+                return Ok(Place { node: root, index: 0 });
             }
             foresee(gap.node, &mut spares)?;
+            let mut undo = Undo::begin(self.words().start);
+            undo.note([self.words()]);
 
             let Place { mut node, mut index } = gap;
             let (mut pair, mut edge, mut placed) = ((key, value), None, None);
             while node.len() == Node::<K, V>::CAPACITY {
                 let at = split_point(node, index);
                 let right = spares.take();
-                let middle = node.split(at, right);
+                let middle = node.split(at, right, &mut undo);
                 let place = if index <= at {
                     Place { node, index }
                 } else {
                     Place { node: right, index: index - at - 1 }
                 };
-                place.node.insert(place.index, pair, edge);
+                place.node.insert(place.index, pair, edge, &mut undo);
                 placed = placed.or(Some(place));
                 (pair, edge) = (middle, Some(right));
                 (node, index) = match node.parent() {
                     Some(above) => above,
                     None => {
                         let root = spares.take();
-                        root.set_edge(0, node);
+                        root.set_edge(0, node, &mut undo);
                         self.root = root;
                         (root, 0)
                     }
                 };
             }
-            node.insert(index, pair, edge);
+            node.insert(index, pair, edge, &mut undo);
             self.len += 1;
+            undo.retire();
             Ok(placed.unwrap_or(Place { node, index }))
         }
     }

@@ -19,6 +19,11 @@
 //! A full node is split in halves; but at either end of the map it gives one pair up, so that keys that come in order leave full nodes behind. A node
 //! that has become less than half full by a removal takes pairs from its sibling or merges with it.
 //!
+//! # A kill
+//!
+//! An insertion or a removal writes to one node or to many. What it writes over is in the thread's diary before (`whole`), nodes are allocated before
+//! the first store and given back behind the last: cut anywhere, it has happened or not.
+//!
 //! `node` is the memory, `place` the way through the tree, `insert` and `remove` the changes, all else is over these.
 //!
 //! # Invariants (tested by `BTreeMap::check`)
@@ -50,7 +55,7 @@ pub use iter::{IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Range, Range
 
 use crate::alloc::AllocError;
 use crate::heritable::{Heritable, TypeDesc};
-use crate::or_panic;
+use crate::{or_panic, whole};
 use node::Node;
 use place::{Place, Places};
 
@@ -117,7 +122,27 @@ impl<K, V> BTreeMap<K, V> {
 
     /// Drops all keys and values, and the nodes.
     pub fn clear(&mut self) {
-        drop(std::mem::take(self));
+        drop(self.take());
+    }
+
+    /// Takes the whole tree, and leaves an empty map: one store.
+    fn take(&mut self) -> Self {
+        let all = Self { root: self.root, len: self.len, owns: PhantomData };
+        // SAFETY: by the layout the two words are `root` and `len`.
+        unsafe { whole::address_and_word(std::ptr::from_mut(self).cast(), Node::<K, V>::NULL.address(), 0) };
+        all
+    }
+
+    /// Sets root and length at once.
+    fn set(&mut self, root: Node<K, V>, len: u64) {
+        // SAFETY: as above.
+        unsafe { whole::address_and_word(std::ptr::from_mut(self).cast(), root.address(), len) };
+    }
+
+    /// Root and length, for a change that writes them.
+    fn words(&mut self) -> whole::Place {
+        // SAFETY: `self` is not null.
+        unsafe { whole::Place::of(std::ptr::from_mut(self), 1) }
     }
 
     /// Returns the pair with the least key.
@@ -246,7 +271,7 @@ impl<K: Ord, V> BTreeMap<K, V> {
         match self.find(&key) {
             Found::Pair(Place { node, index }) => {
                 // SAFETY: the value is live, and `self` borrowed mutably.
-                Ok(Some(std::mem::replace(unsafe { &mut *node.value(index) }, value)))
+                Ok(Some(whole::replace(unsafe { &mut *node.value(index) }, value)))
             }
             Found::Gap(gap) => {
                 // SAFETY: the gap is in this tree.
@@ -320,7 +345,11 @@ impl<K: Ord, V> BTreeMap<K, V> {
     /// If the heap is full; each pair is then in one of the maps, but for the one that was on its way.
     pub fn append(&mut self, other: &mut Self) {
         let disjoint = match (self.last_key_value(), other.first_key_value()) {
-            (None, _) => return std::mem::swap(self, other),
+            (None, _) => {
+                let (one, two) = (self.words(), other.words());
+                // SAFETY: the places are the two maps'.
+                return unsafe { whole::guarded([one, two], || std::mem::swap(self, other)) };
+            }
             (_, None) => return,
             (Some((last, _)), Some((first, _))) => last < first,
         };

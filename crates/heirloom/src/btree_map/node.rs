@@ -10,6 +10,7 @@ use std::ptr::{self, NonNull};
 
 use super::shape::{HEAD_BYTES, Shape};
 use crate::alloc::{self, AllocError};
+use crate::whole::{Place, Undo};
 
 /// What every node starts with.
 #[repr(C)]
@@ -160,13 +161,67 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Sets an edge of an inner node, and the way back.
-    pub(super) unsafe fn set_edge(self, index: usize, child: Self) {
+    /// Sets an edge of an inner node that nobody can reach yet, and the way back.
+    pub(super) unsafe fn set_edge(self, index: usize, child: Self, undo: &mut Undo) {
         // SAFETY: the caller's duty.
         unsafe {
             self.edge_place(index).write(child.head);
-            child.set_parent(self, index);
+            child.hang(self, index, undo);
         }
+    }
+
+    /// Tells a node where it hangs now.
+    pub(super) unsafe fn hang(self, parent: Self, index: usize, undo: &mut Undo) {
+        // SAFETY: the caller's duty.
+        unsafe {
+            undo.note([self.head_place()]);
+            self.set_parent(parent, index);
+        }
+    }
+
+    /// The head, for a change that writes it.
+    unsafe fn head_place(self) -> Place {
+        // SAFETY: the caller's duty.
+        unsafe { Place::of(self.head, 1) }
+    }
+
+    /// Writes down pairs that are written over next.
+    pub(super) unsafe fn note_pairs(self, from: usize, count: usize, undo: &mut Undo) {
+        // SAFETY: the caller's duty.
+        unsafe { undo.note([Place::of(self.key(from), count), Place::of(self.value(from), count)]) };
+    }
+
+    /// What an insertion or a removal at `from` writes over: the words of its map, the head, and the pairs from there on.
+    #[inline(always)]
+    pub(super) unsafe fn places_from(self, from: usize, words: Place) -> [Place; 4] {
+        // SAFETY: the caller's duty.
+        unsafe {
+            let count = self.len() - from;
+            [words, self.head_place(), Place::of(self.key(from), count), Place::of(self.value(from), count)]
+        }
+    }
+
+    /// Writes the head and the pairs from `from` on down.
+    unsafe fn note_from(self, from: usize, undo: &mut Undo) {
+        // SAFETY: the caller's duty.
+        unsafe {
+            let [_, head, keys, values] = self.places_from(from, self.head_place());
+            undo.note([head, keys, values]);
+        }
+    }
+
+    /// Writes edges of an inner node down, from `from` on.
+    unsafe fn note_edges(self, from: usize, undo: &mut Undo) {
+        // SAFETY: the caller's duty.
+        unsafe {
+            if self.height() > 0 {
+                undo.note([Place::of(self.edge_place(from), self.len() + 1 - from)]);
+            }
+        }
+    }
+
+    pub(super) fn address(self) -> *mut Head {
+        self.head
     }
 
     /// Returns the keys.
@@ -190,25 +245,31 @@ impl<K, V> Node<K, V> {
     }
 
     /// Inserts a pair, for which there is room, and in an inner node the edge behind it.
-    pub(super) unsafe fn insert(self, index: usize, pair: (K, V), edge: Option<Self>) {
+    #[inline]
+    pub(super) unsafe fn insert(self, index: usize, pair: (K, V), edge: Option<Self>, undo: &mut Undo) {
         // SAFETY: the caller's duty.
         unsafe {
             let len = self.len();
+            self.note_from(index, undo);
+            if edge.is_some() {
+                self.note_edges(index + 1, undo);
+            }
             self.copy_pairs(index, self, index + 1, len - index);
             self.write(index, pair);
             self.set_len(len + 1);
             if let Some(edge) = edge {
                 self.copy_edges(index + 1, self, index + 2, len - index);
                 self.edge_place(index + 1).write(edge.head);
-                self.correct(index + 1);
+                self.correct(index + 1, undo);
             }
         }
     }
 
     /// Takes a pair out of a leaf.
-    pub(super) unsafe fn remove(self, index: usize) -> (K, V) {
+    pub(super) unsafe fn remove(self, index: usize, undo: &mut Undo) -> (K, V) {
         // SAFETY: the caller's duty.
         unsafe {
+            self.note_from(index, undo);
             let pair = self.read(index);
             self.copy_pairs(index + 1, self, index, self.len() - index - 1);
             self.set_len(self.len() - 1);
@@ -217,15 +278,21 @@ impl<K, V> Node<K, V> {
     }
 
     /// Moves the pairs behind `at` to `right`, which is empty and of the same height, and returns the pair at `at`.
-    pub(super) unsafe fn split(self, at: usize, right: Self) -> (K, V) {
+    pub(super) unsafe fn split(self, at: usize, right: Self, undo: &mut Undo) -> (K, V) {
         // SAFETY: the caller's duty.
         unsafe {
+            undo.note([self.head_place()]);
+            // What is not live from here on was before: an insertion into this half writes over one pair and one edge of it.
+            self.note_pairs(at, 1, undo);
+            if self.height() > 0 {
+                undo.note([Place::of(self.edge_place(at + 1), 1)]);
+            }
             let moved = self.len() - at - 1;
             self.copy_pairs(at + 1, right, 0, moved);
             right.set_len(moved);
             if self.height() > 0 {
                 self.copy_edges(at + 1, right, 0, moved + 1);
-                right.correct(0);
+                right.correct(0, undo);
             }
             let pair = self.read(at);
             self.set_len(at);
@@ -233,33 +300,37 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Merges the nodes beside pair `at` of this one, and that pair, into the left of them.
-    pub(super) unsafe fn merge(self, at: usize) {
+    /// Merges the nodes beside pair `at` of this one, and that pair, into the left of them, and returns the other, which holds nothing any more.
+    pub(super) unsafe fn merge(self, at: usize, undo: &mut Undo) -> Self {
         // SAFETY: the caller's duty; the caller has seen that all of it fits into one node.
         unsafe {
             let (left, right) = (self.edge(at), self.edge(at + 1));
             let (l, r, len) = (left.len(), right.len(), self.len());
+            self.note_from(at, undo);
+            self.note_edges(at + 1, undo);
+            undo.note([left.head_place()]);
             self.copy_pairs(at, left, l, 1);
             right.copy_pairs(0, left, l + 1, r);
             left.set_len(l + 1 + r);
             if left.height() > 0 {
                 right.copy_edges(0, left, l + 1, r + 1);
-                left.correct(l + 1);
+                left.correct(l + 1, undo);
             }
             self.copy_pairs(at + 1, self, at, len - at - 1);
             self.copy_edges(at + 2, self, at + 1, len - at - 1);
             self.set_len(len - 1);
-            self.correct(at + 1);
-            right.free();
+            self.correct(at + 1, undo);
+            right
         }
     }
 
     /// Moves `count` pairs from the node before pair `at` of this one through it to the node behind.
-    pub(super) unsafe fn shift_right(self, at: usize, count: usize) {
+    pub(super) unsafe fn shift_right(self, at: usize, count: usize, undo: &mut Undo) {
         // SAFETY: the caller's duty; the caller has seen that there are so many, and room for them.
         unsafe {
             let (left, right) = (self.edge(at), self.edge(at + 1));
             let (l, r) = (left.len(), right.len());
+            self.note_shift(at, undo);
             right.copy_pairs(0, right, count, r);
             self.copy_pairs(at, right, count - 1, 1);
             left.copy_pairs(l - count + 1, right, 0, count - 1);
@@ -270,16 +341,17 @@ impl<K, V> Node<K, V> {
             }
             left.set_len(l - count);
             right.set_len(r + count);
-            right.correct(0);
+            right.correct(0, undo);
         }
     }
 
     /// Moves `count` pairs from the node behind pair `at` of this one through it to the node before.
-    pub(super) unsafe fn shift_left(self, at: usize, count: usize) {
+    pub(super) unsafe fn shift_left(self, at: usize, count: usize, undo: &mut Undo) {
         // SAFETY: the caller's duty; the caller has seen that there are so many, and room for them.
         unsafe {
             let (left, right) = (self.edge(at), self.edge(at + 1));
             let (l, r) = (left.len(), right.len());
+            self.note_shift(at, undo);
             self.copy_pairs(at, left, l, 1);
             right.copy_pairs(0, left, l + 1, count - 1);
             right.copy_pairs(count - 1, self, at, 1);
@@ -290,8 +362,20 @@ impl<K, V> Node<K, V> {
             }
             left.set_len(l + count);
             right.set_len(r - count);
-            left.correct(l + 1);
-            right.correct(0);
+            left.correct(l + 1, undo);
+            right.correct(0, undo);
+        }
+    }
+
+    /// Writes down what a shift over pair `at` writes over.
+    unsafe fn note_shift(self, at: usize, undo: &mut Undo) {
+        // SAFETY: the caller's duty.
+        unsafe {
+            let (left, right) = (self.edge(at), self.edge(at + 1));
+            self.note_pairs(at, 1, undo);
+            undo.note([left.head_place()]);
+            right.note_from(0, undo);
+            right.note_edges(0, undo);
         }
     }
 
@@ -309,11 +393,11 @@ impl<K, V> Node<K, V> {
     }
 
     /// Tells the nodes below, from edge `from` on, where they hang; a leaf has none.
-    unsafe fn correct(self, from: usize) {
+    unsafe fn correct(self, from: usize, undo: &mut Undo) {
         // SAFETY: the caller's duty.
         unsafe {
             if self.height() > 0 {
-                (from..=self.len()).for_each(|index| self.edge(index).set_parent(self, index));
+                (from..=self.len()).for_each(|index| self.edge(index).hang(self, index, undo));
             }
         }
     }

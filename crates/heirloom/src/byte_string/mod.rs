@@ -217,9 +217,7 @@ impl ByteString {
     /// If `at` is beyond the end.
     pub fn try_insert_slice(&mut self, at: usize, bytes: &[u8]) -> Result<(), AllocError> {
         assert!(at <= self.len(), "insertion at {at} of a string of {}", self.len());
-        self.try_extend_from_slice(bytes)?;
-        self.as_mut_slice()[at..].rotate_right(bytes.len());
-        Ok(())
+        self.try_replace_range(at..at, bytes)
     }
 
     /// Takes the last byte.
@@ -246,10 +244,28 @@ impl ByteString {
     ///
     /// If the range is reversed or reaches beyond the end.
     pub fn remove_range(&mut self, range: impl RangeBounds<usize>) {
-        let range = resolve(range, self.len());
+        self.replace_range(range, &[]);
+    }
+
+    /// Puts other bytes in the place of a range.
+    ///
+    /// # Panics
+    ///
+    /// If the range is reversed or reaches beyond the end, or the heap is full.
+    pub fn replace_range(&mut self, range: impl RangeBounds<usize>, bytes: &[u8]) {
+        or_panic(self.try_replace_range(resolve(range, self.len()), bytes));
+    }
+
+    fn try_replace_range(&mut self, range: std::ops::Range<usize>, bytes: &[u8]) -> Result<(), AllocError> {
+        self.try_reserve(bytes.len().saturating_sub(range.len()))?;
         let left = self.len() - range.len();
-        self.as_mut_slice().copy_within(range.end.., range.start);
-        self.truncate(left);
+        self.repr.change_from(range.start, |repr| {
+            repr.as_mut_slice().copy_within(range.end.., range.start);
+            repr.truncate(left);
+            repr.append_within(bytes);
+            repr.as_mut_slice()[range.start..].rotate_right(bytes.len());
+        });
+        Ok(())
     }
 
     /// Drops the bytes from `len` on; does nothing if there are none.
@@ -292,14 +308,8 @@ impl ByteString {
 
     /// Keeps the bytes for which `keep` returns true, in order; keeps all of them if it panics.
     pub fn retain(&mut self, mut keep: impl FnMut(u8) -> bool) {
-        let mut kept = 0;
-        for at in 0..self.len() {
-            if keep(self.as_slice()[at]) {
-                self.as_mut_slice().swap(kept, at);
-                kept += 1;
-            }
-        }
-        self.truncate(kept);
+        let kept: std::vec::Vec<u8> = self.as_slice().iter().copied().filter(|&byte| keep(byte)).collect();
+        self.replace_range(.., &kept);
     }
 
     /// Turns the string into a vector; only a short one is copied.

@@ -1,18 +1,18 @@
 //! The 24 bytes of a byte string: its contents, or where they lie.
 //!
-//! Everything that looks at the union is here. While contents move out of the 24 bytes, the word with the flag is written last, and while they
-//! move in, first: cut anywhere, the words name memory of ours, though the contents may be lost.
+//! Everything that looks at the union is here. What is appended is there once the length says so, one store; where contents move into a block, out of it
+//! or to another, the 24 bytes are in the thread's diary before (`whole`): cut anywhere, the contents are the old or the new ones.
 
 #![expect(unsafe_code, reason = "reads the union that its flag tells apart")]
 
 use std::mem::ManuallyDrop;
 use std::ptr;
-use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 use super::INLINE_BYTES;
 use crate::alloc::AllocError;
 use crate::vec::Vec;
 use crate::vec::buffer::Buffer;
+use crate::whole::{Place, guarded, step};
 
 /// In the capacity: the contents lie in a block. The last of the 24 bytes is the top one of this word.
 pub(super) const IN_BLOCK: u64 = 1 << 63;
@@ -143,6 +143,7 @@ impl Repr {
                 }
                 let start: *mut u8 = (&raw mut self.inline.bytes).cast();
                 ptr::copy_nonoverlapping(more.as_ptr(), start.add(len), more.len());
+                step();
                 self.inline.len = (len + more.len()) as u8;
             } else {
                 let Block { start, len, capacity } = self.block;
@@ -150,6 +151,7 @@ impl Repr {
                     return false;
                 }
                 ptr::copy_nonoverlapping(more.as_ptr(), start.add(len as usize), more.len());
+                step();
                 self.block.len = len + more.len() as u64;
             }
         }
@@ -167,6 +169,7 @@ impl Repr {
                     return false;
                 }
                 self.inline.bytes[len] = byte;
+                step();
                 self.inline.len = len as u8 + 1;
             } else {
                 let Block { start, len, capacity } = self.block;
@@ -174,6 +177,7 @@ impl Repr {
                     return false;
                 }
                 start.add(len as usize).write(byte);
+                step();
                 self.block.len = len + 1;
             }
         }
@@ -224,11 +228,8 @@ impl Repr {
         let new = unsafe { Self::block(vec).block };
         // SAFETY: if it is one, the vector is dropped once the words have forgotten it.
         let old = (!self.is_inline()).then(|| unsafe { self.vec() });
-        self.block.start = new.start;
-        self.block.len = new.len;
-        compiler_fence(SeqCst);
-        self.block.capacity = new.capacity;
-        compiler_fence(SeqCst);
+        // SAFETY: nothing but the 24 bytes is written.
+        unsafe { guarded([self.words()], || self.block = new) };
         old.map(ManuallyDrop::into_inner);
         Ok(())
     }
@@ -240,7 +241,7 @@ impl Repr {
         }
         if self.len() > INLINE_BYTES {
             let len = self.len();
-            if !self.resize_in_place(|buffer, len| buffer.shrink_in_place(len)) {
+            if Buffer::<u8>::holds_when_made_for(len) < self.capacity() {
                 let _kept_on_error = self.move_to(len);
             }
             return;
@@ -249,13 +250,25 @@ impl Repr {
         // SAFETY: this is the block form; the vector is dropped once the words have forgotten it.
         unsafe {
             let vec = self.vec();
-            let words: *mut u64 = (&raw mut *self).cast();
-            let new: *const u64 = (&raw const contents).cast();
-            words.add(2).write(new.add(2).read());
-            compiler_fence(SeqCst);
-            ptr::copy_nonoverlapping(new, words, 2);
+            guarded([self.words()], || self.inline = contents.inline);
             drop(ManuallyDrop::into_inner(vec));
         }
+    }
+
+    /// Changes contents from `at` on, and the length, within the room that there is: after a kill it has happened or not. `job` does not panic.
+    pub(super) fn change_from(&mut self, at: usize, job: impl FnOnce(&mut Self)) {
+        let tail = &mut self.as_mut_slice()[at..];
+        // SAFETY: a slice starts nowhere near null; inline it is written down twice, which does no harm.
+        unsafe {
+            let tail = Place::of(tail.as_mut_ptr(), tail.len());
+            guarded([self.words(), tail], || job(self));
+        }
+    }
+
+    /// The 24 bytes, for a change that writes them.
+    fn words(&mut self) -> Place {
+        // SAFETY: `self` is not null.
+        unsafe { Place::of(ptr::from_mut(self), 1) }
     }
 
     /// Turns the contents into a vector, if they lie in a block; else gives them back.

@@ -254,8 +254,10 @@ impl Successor {
 
     fn leave(mut self) -> Handed {
         self.is_left_alone = true;
-        // Before this process ends: a service whose main process is gone is taken down, successor and all.
-        super::fdstore::hand_service_to(self.child.pid());
+        // A program that asked is a service of its own, if it is one.
+        if self.is_child {
+            super::fdstore::leave_role_to(self.child.pid());
+        }
         Handed {
             #[cfg(test)]
             pid: self.child.pid(),

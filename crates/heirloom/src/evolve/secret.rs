@@ -11,17 +11,25 @@
 #![expect(unsafe_code, reason = "moves fields of types that it knows by their description alone")]
 
 use std::alloc::Layout;
+use std::collections::HashSet;
+use std::panic::catch_unwind;
 use std::ptr::NonNull;
 
 use heirloom_abi::types::{Hook, TypeView};
 
-use super::collection::{is_full, text_block};
+use super::collection::{
+    NODE_HEIGHT, NODE_LEN, Row, TextAt, address as word, is_done, is_full, words, write_address,
+};
 use super::shape::{Block, PLAIN, Shape, Shapes};
 use crate::alloc;
 
 /// Secrets outside the heap.
 #[derive(Default)]
-pub(crate) struct Kept(Vec<Secret>);
+pub(crate) struct Kept {
+    secrets: Vec<Secret>,
+    /// Values that several own, in one root or in several: looked at once.
+    shared: HashSet<usize>,
+}
 
 struct Secret {
     at: *mut u8,
@@ -36,12 +44,11 @@ unsafe impl Send for Kept {}
 /// The ways to the secrets of a type; `None` where it has none.
 pub(crate) fn find(rules: &[u8]) -> Option<Result<Shapes, String>> {
     let shapes = Shapes::of_secrets(&TypeView::parse_rules(rules).ok()?);
-    match shapes.unknown {
-        // A collection that cannot be walked is no matter where it holds no secret, which its rules would say.
-        Some(ref what) if what.contains("a secret is") => Some(Err(what.clone())),
+    match &shapes.refused {
+        Some(what) => Some(Err(what.clone())),
         // A type that holds itself is no plain one, though there is nothing in it to be taken.
-        _ if !shapes.nodes.iter().any(|node| matches!(node, Shape::Secret { .. })) => None,
-        _ => Some(Ok(shapes)),
+        None if !shapes.has_secret() => None,
+        None => Some(Ok(shapes)),
     }
 }
 
@@ -52,13 +59,27 @@ impl Kept {
     ///
     /// - A value of the type lies at `at`, nobody uses it meanwhile, and this thread may allocate.
     /// - The hooks are those of the form that `shapes` was made from.
-    pub(crate) unsafe fn take(&mut self, shapes: &Shapes, hooks: &[Option<Hook>], at: *mut u8) {
+    pub(crate) unsafe fn take(
+        &mut self,
+        shapes: &Shapes,
+        hooks: &[Option<Hook>],
+        at: *mut u8,
+    ) -> Result<(), String> {
         // A list of its own in place of the call stack: a chain of values may be as long as the heap is large.
         let mut due = vec![(shapes.root, at)];
         while let Some((id, at)) = due.pop() {
+            if let Shape::Shared { counted, value, .. } = &shapes.nodes[id] {
+                // SAFETY: a pointer lies there, to a block or nowhere.
+                let address = unsafe { word(at) } as usize;
+                if address != counted.align && self.shared.insert(address) {
+                    due.push((*value, std::ptr::with_exposed_provenance_mut(address + counted.value_at)));
+                }
+                continue;
+            }
             // SAFETY: the offsets come from the description of what lies at `at`, by the caller's promise.
-            unsafe { self.node(shapes, id, hooks, at, &mut due) };
+            unsafe { self.node(shapes, id, hooks, at, &mut due)? };
         }
+        Ok(())
     }
 
     /// # Safety
@@ -71,24 +92,30 @@ impl Kept {
         hooks: &[Option<Hook>],
         at: *mut u8,
         due: &mut Vec<(usize, *mut u8)>,
-    ) {
+    ) -> Result<(), String> {
         if id == PLAIN {
-            return;
+            return Ok(());
         }
         // SAFETY: the offsets come from the description of what lies at `at`, by the caller's promise.
         unsafe {
             match &shapes.nodes[id] {
-                Shape::Plain | Shape::Text => {}
+                Shape::Plain | Shape::Text(_) | Shape::Shared { .. } => {}
                 Shape::Secret { size, hook, block } => {
                     let Some(Hook::Default(write, _)) = hooks.get(usize::from(*hook)).copied().flatten()
                     else {
-                        return;
+                        return Ok(());
                     };
                     let bytes = std::slice::from_raw_parts(at, *size).to_vec();
-                    let block = take_block(at, *block);
                     at.write_bytes(0, *size);
-                    write(at);
-                    self.0.push(Secret { at, bytes, block });
+                    let is_made = catch_unwind(|| write(at)).is_ok();
+                    let default = std::slice::from_raw_parts(at, *size).to_vec();
+                    at.copy_from_nonoverlapping(bytes.as_ptr(), *size);
+                    if !is_made {
+                        return Err("the default that takes the place of a secret panicked".to_owned());
+                    }
+                    let block = take_block(at, *block);
+                    at.copy_from_nonoverlapping(default.as_ptr(), *size);
+                    self.secrets.push(Secret { at, bytes, block });
                 }
                 Shape::Parts(parts) => due.extend(parts.iter().map(|&(offset, part)| (part, at.add(offset)))),
                 Shape::Cases(tag, cases) => {
@@ -102,18 +129,61 @@ impl Kept {
                 Shape::Array { len, stride, elem } => {
                     due.extend((0..*len).map(|index| (*elem, at.add(index * stride))));
                 }
-                Shape::Sequence { stride, elem, .. } => {
-                    let [start, capacity, len] = at.cast::<[u64; 3]>().read().map(|word| word as usize);
-                    let start = std::ptr::with_exposed_provenance_mut::<u8>(start);
-                    due.extend((0..len).map(|index| (*elem, start.add(index * stride))));
-                    start.add(len * stride).write_bytes(0, capacity.saturating_sub(len) * stride);
+                Shape::Sequence { row, stride, elem, .. } => {
+                    let Some(head) = row.read(words(at, row.words()), *stride) else { return Ok(()) };
+                    let start = std::ptr::with_exposed_provenance_mut::<u8>(head.start as usize);
+                    for place in 0..head.capacity.max(head.len) {
+                        // Of a ring, places before the first value are behind the last one.
+                        let nr = match place.checked_sub(head.first) {
+                            Some(nr) => nr,
+                            None => place + head.capacity - head.first,
+                        };
+                        match nr < head.len {
+                            true => due.push((*elem, start.add(place * stride))),
+                            false => start.add(place * stride).write_bytes(0, *stride),
+                        }
+                    }
+                }
+                Shape::Tree { pairs, key, value } => {
+                    let root = word(at);
+                    if root != 0 {
+                        let mut nodes = vec![std::ptr::with_exposed_provenance_mut::<u8>(root as usize)];
+                        while let Some(node) = nodes.pop() {
+                            let shape = &pairs.shape;
+                            let len = usize::from(node.add(NODE_LEN).cast::<u16>().read());
+                            for nr in 0..shape.capacity {
+                                let places = [
+                                    (*key, node.add(shape.keys + nr * pairs.key), pairs.key),
+                                    (*value, node.add(shape.values + nr * pairs.value), pairs.value),
+                                ];
+                                for (part, place, bytes) in places {
+                                    if nr < len {
+                                        due.push((part, place))
+                                    } else {
+                                        place.write_bytes(0, bytes)
+                                    }
+                                }
+                            }
+                            if node.add(NODE_HEIGHT).cast::<u16>().read() > 0 {
+                                let edge = |nr| word(node.add(shape.edges + 8 * nr)) as usize;
+                                nodes.extend(
+                                    (0..=len).map(|nr| std::ptr::with_exposed_provenance_mut::<u8>(edge(nr))),
+                                );
+                            }
+                        }
+                    }
+                }
+                Shape::Late { at: offset, value } => {
+                    if is_done(at.cast::<u32>().read()) {
+                        due.push((*value, at.add(*offset)));
+                    }
                 }
                 Shape::Owned { value, .. } => {
-                    let start = std::ptr::with_exposed_provenance_mut::<u8>(at.cast::<u64>().read() as usize);
+                    let start = std::ptr::with_exposed_provenance_mut::<u8>(word(at) as usize);
                     due.push((*value, start));
                 }
                 Shape::Map { buckets, key, value } => {
-                    let [control, mask] = at.cast::<[u64; 2]>().read().map(|word| word as usize);
+                    let [control, mask, ..] = words(at, 2).map(|word| word as usize);
                     let control = std::ptr::with_exposed_provenance_mut::<u8>(control);
                     for bucket in (0..=mask).filter(|_| mask != 0) {
                         let pair = control.sub((bucket + 1) * buckets.stride);
@@ -131,6 +201,7 @@ impl Kept {
                 }
             }
         }
+        Ok(())
     }
 
     /// Puts every secret back where it was. Returns how many could not be, as there was no room for a text.
@@ -140,7 +211,8 @@ impl Kept {
     /// The heap is as it was when they were taken: nobody else has used it, and this thread may allocate.
     pub(crate) unsafe fn put_back(&mut self) -> usize {
         let mut nr_lost = 0;
-        for secret in self.0.drain(..).rev() {
+        self.shared.clear();
+        for secret in self.secrets.drain(..).rev() {
             // SAFETY: the field is where it was, and holds its default, which owns nothing by the rules for secrets.
             unsafe {
                 if let Some((elements, layout)) = secret.block {
@@ -150,7 +222,7 @@ impl Kept {
                     };
                     block.as_ptr().copy_from_nonoverlapping(elements.as_ptr(), elements.len());
                     secret.at.copy_from_nonoverlapping(secret.bytes.as_ptr(), secret.bytes.len());
-                    secret.at.cast::<u64>().write(block.as_ptr().expose_provenance() as u64);
+                    write_address(secret.at, block.as_ptr().expose_provenance() as u64);
                 } else {
                     secret.at.copy_from_nonoverlapping(secret.bytes.as_ptr(), secret.bytes.len());
                 }
@@ -168,16 +240,23 @@ impl Kept {
 unsafe fn take_block(at: *mut u8, block: Block) -> Option<(Vec<u8>, Layout)> {
     // SAFETY: by the caller: start, capacity and length, and a block of that layout.
     unsafe {
-        let words = || at.cast::<[u64; 3]>().read();
         let (start, len, layout, stride) = match block {
             Block::None => return None,
-            Block::Text => {
-                let text @ [start, len, _] = words();
-                (start as usize, len as usize, text_block(text)?, 1)
+            Block::Text(form) => {
+                let head = words(at, form.words());
+                let (start, layout) = form.block(head)?;
+                let len = match form.read(head)? {
+                    TextAt::Block { len, .. } => len,
+                    TextAt::Inline(_) => return None,
+                };
+                (start as usize, len, layout, 1)
             }
-            Block::Sequence(stride, align) => {
-                let [start, capacity, len] = words().map(|word| word as usize);
-                (start, len, Layout::from_size_align(capacity * stride, align).ok()?, stride)
+            Block::Sequence(row, stride, align) => {
+                let head = row.read(words(at, row.words()), stride)?;
+                let layout = Layout::from_size_align(head.capacity * stride, align).ok()?;
+                // Those of a ring may lie anywhere in it.
+                let len = if row == Row::Ring { head.capacity } else { head.len };
+                (head.start as usize, len, layout, stride)
             }
         };
         if layout.size() == 0 {

@@ -7,16 +7,17 @@
 
 use heirloom_abi::types::{Fields, Shape as View, TypeView};
 
-use super::collection::{self, Buckets, Collection};
-use super::plan::tag_bytes;
+use super::collection::{self, Buckets, Collection, Counted, Row, TextForm};
+use super::plan::{Pairs, tag_bytes};
+use crate::btree_map::shape::Shape as TreeShape;
 
 /// What a type is made of, as far as a walk must know.
 #[derive(Debug)]
 pub(crate) struct Shapes {
     pub(super) nodes: Vec<Shape>,
     pub(super) root: usize,
-    /// A collection that cannot be walked, if there is one.
-    pub(super) unknown: Option<String>,
+    /// What cannot be a secret, or cannot hold one, if there is such a thing.
+    pub(super) refused: Option<String>,
 }
 
 /// One type, by what it owns.
@@ -33,8 +34,9 @@ pub(super) enum Shape {
         stride: usize,
         elem: usize,
     },
-    Text,
+    Text(TextForm),
     Sequence {
+        row: Row,
         stride: usize,
         align: usize,
         elem: usize,
@@ -44,9 +46,25 @@ pub(super) enum Shape {
         align: usize,
         value: usize,
     },
+    /// One that several own, or that this does not own.
+    Shared {
+        owns: bool,
+        counted: Counted,
+        value: usize,
+    },
     Map {
         buckets: Buckets,
         key: usize,
+        value: usize,
+    },
+    Tree {
+        pairs: Pairs,
+        key: usize,
+        value: usize,
+    },
+    /// A value, at this offset, if the word at the start says that it was made.
+    Late {
+        at: usize,
         value: usize,
     },
     /// All zeroes, or a value.
@@ -66,9 +84,9 @@ pub(super) enum Shape {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Block {
     None,
-    Text,
+    Text(TextForm),
     /// Elements of this stride and alignment.
-    Sequence(usize, usize),
+    Sequence(Row, usize, usize),
 }
 
 impl Shapes {
@@ -82,13 +100,20 @@ impl Shapes {
     }
 
     fn make(ty: &TypeView<'_>, secrets: bool) -> Self {
-        let mut maker = Maker { nodes: vec![Shape::Plain], around: Vec::new(), unknown: None, secrets };
-        let mut root = maker.node(ty);
+        let (around, refused) = Default::default();
+        let mut maker = Maker { nodes: vec![Shape::Plain], around, refused, secrets };
+        let root = maker.node(ty);
         // A type that reaches itself leads to itself, which is no secret: were it walked for that, every freeze would visit all of it.
-        if secrets && !maker.nodes.iter().any(|node| matches!(node, Shape::Secret { .. })) {
-            root = PLAIN;
+        let Maker { nodes, refused, .. } = maker;
+        let mut made = Self { nodes, root, refused };
+        if secrets && !made.has_secret() {
+            made.root = PLAIN;
         }
-        Self { nodes: maker.nodes, root, unknown: maker.unknown }
+        made
+    }
+
+    pub(super) fn has_secret(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node, Shape::Secret { .. }))
     }
 }
 
@@ -98,12 +123,19 @@ pub(super) const PLAIN: usize = 0;
 struct Maker {
     nodes: Vec<Shape>,
     around: Vec<(String, usize)>,
-    unknown: Option<String>,
+    refused: Option<String>,
     /// What leads to no secret is left out.
     secrets: bool,
 }
 
+/// What can be one.
+const SECRETS: &str = "a secret is a text, a vector of plain values, or a plain value";
+
 impl Maker {
+    fn refuse(&mut self, what: String) {
+        self.refused.get_or_insert(what);
+    }
+
     fn push(&mut self, shape: Shape) -> usize {
         self.nodes.push(shape);
         self.nodes.len() - 1
@@ -138,7 +170,9 @@ impl Maker {
             }
             View::Collection { format_version, args } => {
                 let Some(parts) = collection::parts(ty.name, format_version, args) else {
-                    self.unknown.get_or_insert_with(|| ty.name.to_owned());
+                    if self.secrets && args.into_iter().any(|ty| Shapes::of_secrets(&ty).has_secret()) {
+                        self.refuse(format!("{} ({SECRETS}, and not in this)", ty.name));
+                    }
                     return PLAIN;
                 };
                 self.collection(parts)
@@ -148,15 +182,43 @@ impl Maker {
 
     fn collection(&mut self, parts: Collection<'_>) -> usize {
         match parts {
-            Collection::Text if self.secrets => PLAIN,
-            Collection::Text => self.push(Shape::Text),
-            Collection::Sequence(of) => {
+            Collection::Text(_) | Collection::Texts if self.secrets => PLAIN,
+            Collection::Text(form) => self.push(Shape::Text(form)),
+            Collection::Texts => {
+                let text = self.push(Shape::Text(TextForm::Row(Row::Slice)));
+                let texts = Shape::Sequence { row: Row::Vec, stride: 16, align: 8, elem: text };
+                let texts = self.push(texts);
+                let table = self.push(Shape::Map { buckets: Buckets::HANDLES, key: PLAIN, value: PLAIN });
+                self.push(Shape::Parts(vec![(0, texts), (24, table)]))
+            }
+            Collection::Sequence(row, of) => {
                 let elem = self.node(&of);
                 if self.secrets && elem == PLAIN {
                     return PLAIN;
                 }
-                self.push(Shape::Sequence { stride: of.size as usize, align: of.align as usize, elem })
+                self.push(Shape::Sequence { row, stride: of.size as usize, align: of.align as usize, elem })
             }
+            Collection::Shared(owns, of) => {
+                let (counted, value) = (Counted::new(&of), self.node(&of));
+                if self.secrets && (value == PLAIN || !owns) {
+                    return PLAIN;
+                }
+                self.push(Shape::Shared { owns, counted, value })
+            }
+            Collection::Tree(key, value) => {
+                let numbers = |of: &TypeView<'_>| (of.size as usize, of.align as usize);
+                let shape = TreeShape::of(numbers(&key), numbers(&value));
+                let pairs = Pairs { shape, key: key.size as usize, value: value.size as usize };
+                let (key, value) = (self.node(&key), self.node(&value));
+                if self.secrets && key == PLAIN && value == PLAIN {
+                    return PLAIN;
+                }
+                self.push(Shape::Tree { pairs, key, value })
+            }
+            Collection::Late(at, ty) => match self.node(&ty) {
+                PLAIN => PLAIN,
+                value => self.push(Shape::Late { at: at as usize, value }),
+            },
             Collection::Owned(ty) => {
                 let value = self.node(&ty);
                 if self.secrets && value == PLAIN {
@@ -221,11 +283,10 @@ impl Maker {
         let size = ty.size as usize;
         let block = match &shapes.nodes[shapes.root] {
             Shape::Plain => Block::None,
-            Shape::Text => Block::Text,
-            Shape::Sequence { stride, align, elem: PLAIN } => Block::Sequence(*stride, *align),
+            Shape::Text(form) => Block::Text(*form),
+            Shape::Sequence { row, stride, align, elem: PLAIN } => Block::Sequence(*row, *stride, *align),
             _ => {
-                let why = "a secret is a text, a vector of plain values, or a plain value";
-                self.unknown.get_or_insert_with(|| format!("{} ({why})", ty.name));
+                self.refuse(format!("{} ({SECRETS})", ty.name));
                 return PLAIN;
             }
         };

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use super::table::Occupied;
 use super::{HashMap, Pair};
 use crate::alloc::AllocError;
-use crate::or_panic;
+use crate::{or_panic, whole};
 
 /// The place of a key in a map; made by [`HashMap::entry`].
 pub enum Entry<'a, K, V> {
@@ -128,9 +128,9 @@ impl<'a, K, V> OccupiedEntry<'a, K, V> {
         &self.pair.into_mut().key
     }
 
-    /// Sets the value and returns the one it had.
+    /// Sets the value and returns the one it had. A kill leaves the one or the other.
     pub fn insert(&mut self, value: V) -> V {
-        std::mem::replace(self.get_mut(), value)
+        whole::replace(self.get_mut(), value)
     }
 
     /// Takes the value out.

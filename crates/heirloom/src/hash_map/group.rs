@@ -84,6 +84,11 @@ impl Matches {
     }
 
     #[inline(always)]
+    pub(super) fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    #[inline(always)]
     pub(super) fn lowest(self) -> Option<usize> {
         self.any().then_some(self.0.trailing_zeros() as usize)
     }

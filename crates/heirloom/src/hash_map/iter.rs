@@ -156,7 +156,7 @@ impl<K, V> Drop for Drain<'_, K, V> {
     fn drop(&mut self) {
         self.for_each(drop);
         self.table.reset();
-        std::mem::swap(&mut self.table, self.origin);
+        drop(self.origin.adopt(std::mem::replace(&mut self.table, Table::new())));
     }
 }
 

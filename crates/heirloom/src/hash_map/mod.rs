@@ -32,6 +32,7 @@ mod rehash;
 pub(crate) mod seed;
 pub(crate) mod table;
 mod traits;
+mod transact;
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -40,9 +41,12 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use iter::{Drain, IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Values, ValuesMut};
 
+pub use transact::TxMap;
+
 use crate::alloc::AllocError;
 use crate::generation::{self, NEVER};
 use crate::or_panic;
+use crate::whole::{self, step};
 use seed::Seed;
 use table::{Place, Table};
 
@@ -93,13 +97,13 @@ impl<K, V> HashMap<K, V> {
 
     /// Returns how many values the map holds.
     #[inline]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.table.len()
     }
 
     /// Returns whether the map holds nothing.
     #[inline]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -156,7 +160,7 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     /// Gives back the room that is not used; keeps it if the heap is too full for the move.
     pub fn shrink_to_fit(&mut self) {
         if self.is_empty() {
-            self.table = Table::new();
+            drop(self.table.release());
         } else if let Ok(buckets) = table::buckets_for(self.len())
             && buckets < self.table.buckets()
         {
@@ -192,11 +196,12 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        match self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key) {
-            Some(index) => Some(&mut self.table.occupied(index).into_mut().value),
-            None if self.is_settled() => None,
-            None => self.settle_and(|map| map.get_mut(key)),
-        }
+        let index = match self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key) {
+            Some(index) => index,
+            None if self.is_settled() => return None,
+            None => self.search_again(key)?,
+        };
+        Some(&mut self.table.occupied(index).into_mut().value)
     }
 
     /// Returns whether the map holds a key.
@@ -232,13 +237,18 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
         let hash = self.seed.hash(&key);
         match self.table.place(hash, |pair| pair.key == key) {
             Place::Found(index) => {
-                Ok(Some(std::mem::replace(&mut self.table.occupied(index).into_mut().value, value)))
+                Ok(Some(whole::replace(&mut self.table.occupied(index).into_mut().value, value)))
             }
             Place::Vacant(index) if self.is_settled() => {
                 self.fill(index, hash, Pair { key, value })?;
                 Ok(None)
             }
-            Place::Vacant(_) => self.settle_and(|map| map.try_insert(key, value)),
+            Place::Vacant(_) => self.settle_and(key, |map, key, found| match found {
+                Some(index) => {
+                    Ok(Some(whole::replace(&mut map.table.occupied(index).into_mut().value, value)))
+                }
+                None => map.try_insert(key, value),
+            }),
         }
     }
 
@@ -278,7 +288,12 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
             Place::Vacant(index) if self.is_settled() => {
                 Entry::Vacant(VacantEntry { map: self, index, hash, key })
             }
-            Place::Vacant(_) => return self.settle_and(|map| map.try_entry(key)),
+            Place::Vacant(_) => {
+                return self.settle_and(key, |map, key, found| match found {
+                    Some(index) => Ok(Entry::Occupied(OccupiedEntry { pair: map.table.occupied(index) })),
+                    None => map.try_entry(key),
+                });
+            }
         })
     }
 
@@ -297,14 +312,13 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        match self.table.find_to_take(self.seed.hash(key), |pair| pair.key.borrow() == key) {
-            Some(index) => {
-                let Pair { key, value } = self.table.occupied(index).remove();
-                Some((key, value))
-            }
-            None if self.is_settled() => None,
-            None => self.settle_and(|map| map.remove_entry(key)),
-        }
+        let index = match self.table.find_to_take(self.seed.hash(key), |pair| pair.key.borrow() == key) {
+            Some(index) => index,
+            None if self.is_settled() => return None,
+            None => self.search_again(key)?,
+        };
+        let Pair { key, value } = self.table.occupied(index).remove();
+        Some((key, value))
     }
 
     /// Clones the map, under the same seed.
@@ -345,13 +359,36 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
         *self.probed.get_mut() == generation::current()
     }
 
-    /// Sees to it that the table is in order. What comes then is called from here, once a generation, so that the usual way calls
-    /// nobody and saves no registers.
+    /// What a search did not find, in a map that is not known to be in order: puts it in order and searches again, or, where the heap has
+    /// no room even for that, compares every key.
     #[cold]
     #[inline(never)]
-    fn settle_and<'a, T>(&'a mut self, then: impl FnOnce(&'a mut Self) -> T) -> T {
-        self.prove_or_rebuild();
-        then(self)
+    fn search_again<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+    {
+        match self.settle() {
+            Ok(()) => self.table.find(self.seed.hash(key), |pair| pair.key.borrow() == key),
+            Err(_) => self.find_anywhere(key).map(|(index, _)| index),
+        }
+    }
+
+    /// As [`settle`](Self::settle), and calls what comes then from here, once a generation, so that the usual way calls nobody and saves no
+    /// registers. Where the map cannot be put in order, the place of a key that is there is given nevertheless.
+    #[cold]
+    #[inline(never)]
+    fn settle_and<'a, T>(
+        &'a mut self,
+        key: K,
+        then: impl FnOnce(&'a mut Self, K, Option<usize>) -> Result<T, AllocError>,
+    ) -> Result<T, AllocError> {
+        match self.settle() {
+            Ok(()) => then(self, key, None),
+            Err(error) => match self.find_anywhere(&key).map(|(index, _)| index) {
+                Some(index) => then(self, key, Some(index)),
+                None => Err(error),
+            },
+        }
     }
 
     /// Makes the first table.
@@ -375,7 +412,7 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
         if self.prove() {
             return None;
         }
-        self.find_anywhere(key).map(|pair| (&pair.key, &pair.value))
+        self.find_anywhere(key).map(|(_, pair)| (&pair.key, &pair.value))
     }
 
     /// Hashes a few keys again, and notes the generation if they lie where they should.
@@ -395,19 +432,25 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
         in_order
     }
 
-    fn prove_or_rebuild(&mut self) {
-        if !self.prove() {
-            self.rebuild();
-        }
+    /// Sees to it that the table is in order; on an error it is not, and knows it.
+    fn settle(&mut self) -> Result<(), AllocError> {
+        if self.prove() { Ok(()) } else { self.rebuild() }
     }
 
-    /// Puts every key where it belongs, and clears the tombstones away.
-    fn rebuild(&mut self) {
+    /// Puts every key where it belongs, and clears the tombstones away: in a new block of the same size, or within this one where the heap has
+    /// no room for that.
+    fn rebuild(&mut self) -> Result<(), AllocError> {
+        if self.resize(self.table.buckets()).is_ok() {
+            return Ok(());
+        }
         let seed = self.seed;
-        // Should a hash panic half-way, the map is known to be out of order.
-        *self.probed.get_mut() = NEVER;
-        self.table.rehash_in_place(|pair| seed.hash(&pair.key));
-        *self.probed.get_mut() = generation::current();
+        // Should a hash panic half-way, or the process be killed, the map is known to be out of order.
+        self.probed.store(NEVER, Relaxed);
+        step();
+        self.table.rehash_in_place(|pair| seed.hash(&pair.key))?;
+        step();
+        self.probed.store(generation::current(), Relaxed);
+        Ok(())
     }
 
     /// Makes room for `additional` values: clears tombstones away if they take up half of it, else moves to a larger table.
@@ -420,14 +463,10 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
         let needed = self.len().checked_add(additional).ok_or(AllocError::TOO_LARGE)?;
         let capacity = table::capacity_of(self.table.buckets());
         if needed <= capacity / 2 {
-            self.rebuild();
-            return Ok(());
+            return self.rebuild();
         }
         match self.resize(table::buckets_for(needed.max(capacity + 1))?) {
-            Err(_) if needed <= capacity => {
-                self.rebuild();
-                Ok(())
-            }
+            Err(_) if needed <= capacity => self.rebuild(),
             outcome => outcome,
         }
     }
@@ -435,18 +474,18 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     fn resize(&mut self, buckets: usize) -> Result<(), AllocError> {
         let seed = self.seed;
         self.table.resize(buckets, |pair| seed.hash(&pair.key))?;
-        *self.probed.get_mut() = generation::current();
+        self.probed.store(generation::current(), Relaxed);
         Ok(())
     }
 
     /// Compares every key, in a map that is out of order and shared.
     #[cold]
     #[inline(never)]
-    fn find_anywhere<Q: Eq + ?Sized>(&self, key: &Q) -> Option<&Pair<K, V>>
+    fn find_anywhere<Q: Eq + ?Sized>(&self, key: &Q) -> Option<(usize, &Pair<K, V>)>
     where
         K: Borrow<Q>,
     {
-        self.table.sample(usize::MAX).map(|(_, pair)| pair).find(|pair| pair.key.borrow() == key)
+        self.table.sample(usize::MAX).find(|(_, pair)| pair.key.borrow() == key)
     }
 }
 

@@ -1,9 +1,13 @@
-//! Moving the values of a table: to a block of another size, or to their right places within their own.
+//! Moving the values of a table: to a new block, of whatever size, or to their right places within their own.
 //!
-//! Both survive a hash function that panics. While values move to another block, the old table owns them and the new
-//! one counts none. Within a block a value that has not found its place yet wears `DELETED`; a panic turns
-//! that mark into a tag that means nothing, so every value is still there, though no probe finds it: the caller knows
-//! the table as out of order until a later attempt succeeds.
+//! ```text
+//! resize             values copied to a new block, which owns nothing yet -> adopted in one store -> old block given back without them
+//! rehash_in_place    where the heap has no room for that: value by value, each move in the thread's diary first
+//! ```
+//!
+//! Both survive a hash function that panics, and a kill at any instruction: whoever looks finds every value once. While values move within
+//! their block some do not lie where a probe for them comes by; the caller has written down that the table is out of order before, and
+//! then nobody believes a probe that finds nothing.
 
 #![expect(unsafe_code, reason = "moves values from bucket to bucket")]
 
@@ -12,6 +16,7 @@ use std::ptr;
 use super::group::{DELETED, EMPTY, WIDTH};
 use super::table::{Table, tag};
 use crate::alloc::AllocError;
+use crate::whole::{Place, guarded_or_not_at_all};
 
 impl<T> Table<T> {
     /// Moves all values to a block of `buckets`, which takes them all; `self` is unchanged on an error.
@@ -26,67 +31,94 @@ impl<T> Table<T> {
                 new.set_control(index, tag(hash));
             }
         }
-        // SAFETY: the new table holds each value once, and the old one stops counting them.
-        unsafe {
-            new.set_len(self.len());
-            self.set_len(0);
-        }
-        *self = new;
+        // SAFETY: the new table holds each value once, and the old one is given back without them.
+        unsafe { new.set_len(self.len()) };
+        drop(self.adopt(new));
         Ok(())
     }
 
-    /// Moves every value to where a probe for its hash finds it, and clears the tombstones away.
-    pub(super) fn rehash_in_place(&mut self, hash: impl Fn(&T) -> u64) {
-        for index in 0..self.buckets() {
-            let mark = if self.control(index) < 0x80 { DELETED } else { EMPTY };
-            // SAFETY: the bucket exists. Marked values do not count as full until `Placing` says so, which it always does.
-            unsafe { self.set_control(index, mark) };
+    /// Moves every value to where a probe for its hash finds it, and clears the tombstones away. Needs no memory of the heap but a diary.
+    ///
+    /// On an error, and where `hash` panics, every value is still there, though a probe may not find it.
+    pub(super) fn rehash_in_place(&mut self, hash: impl Fn(&T) -> u64) -> Result<(), AllocError> {
+        // Which values lie where they belong is known to this call alone: in the table all of them are full, as they are.
+        let mut placed = Placed(vec![0; self.buckets().div_ceil(WIDTH)]);
+        for index in (0..self.buckets()).filter(|&index| self.control(index) == DELETED).collect::<Vec<_>>() {
+            // SAFETY: the bucket exists and holds nothing.
+            unsafe { self.set_control(index, EMPTY) };
         }
-        let table = Placing(self);
-        for index in 0..table.0.buckets() {
-            while table.0.control(index) == DELETED {
-                table.0.place_one(index, &hash);
+        // SAFETY: as many control bytes are full as before, and no tombstone is left.
+        unsafe { self.set_len(self.len()) };
+        for index in 0..self.buckets() {
+            while self.control(index) < 0x80 && !placed.has(index) {
+                self.place_one(index, &mut placed, &hash)?;
             }
         }
+        Ok(())
     }
 
-    /// Moves the marked value in bucket `index` to its place; a marked value that lay there comes back in exchange.
-    fn place_one(&mut self, index: usize, hash: &impl Fn(&T) -> u64) {
-        // SAFETY: a marked bucket holds a live value.
+    /// Moves the value in bucket `index` to its place; one that lay there and is not placed comes back in exchange.
+    fn place_one(
+        &mut self,
+        index: usize,
+        placed: &mut Placed,
+        hash: &impl Fn(&T) -> u64,
+    ) -> Result<(), AllocError> {
+        // SAFETY: a full bucket holds a live value.
         let hash = hash(unsafe { &*self.bucket(index) });
-        let target = self.vacant(hash);
+        let target = self.first_not_placed(hash, placed);
         if target / WIDTH == index / WIDTH {
             // SAFETY: the bucket holds a value, and this is the first group on its walk that has not been filled.
-            return unsafe { self.set_control(index, tag(hash)) };
+            unsafe { self.set_control(index, tag(hash)) };
+            placed.add(index);
+            return Ok(());
         }
-        // A bucket left empty here ends no walk too early: its group held a mark, so no placed value has passed it.
-        // SAFETY: both buckets exist and differ; the source holds a value, the target one exactly if it is marked.
+        // A bucket left empty here ends no walk too early: its group held a value to be placed, so no placed one has passed it.
+        let (source, place, control) = (self.bucket(index), self.bucket(target), self.control(target));
+        // SAFETY: both buckets exist and differ; the source holds a value, the target one exactly if it is full.
         unsafe {
-            let (source, place) = (self.bucket(index), self.bucket(target));
-            if self.control(target) == EMPTY {
-                ptr::copy_nonoverlapping(source, place, 1);
-                self.set_control(index, EMPTY);
-            } else {
-                ptr::swap_nonoverlapping(source, place, 1);
+            let bytes = [self.control_at(index), self.control_at(target)];
+            let [from, to] = bytes.map(|byte| Place::of(byte, 1));
+            let values = if control == EMPTY { 0 } else { 1 };
+            let places = [from, to, Place::of(source, values), Place::of(place, values)];
+            guarded_or_not_at_all(places, || {
+                if control == EMPTY {
+                    ptr::copy_nonoverlapping(source, place, 1);
+                } else {
+                    ptr::swap_nonoverlapping(source, place, 1);
+                }
+                // What comes back is full, and its tag means nothing, as before.
+                bytes[0].write(control);
+                bytes[1].write(tag(hash));
+            })?;
+        }
+        placed.add(target);
+        Ok(())
+    }
+
+    /// The first bucket on the walk of `hash` that does not hold a placed value.
+    fn first_not_placed(&self, hash: u64, placed: &Placed) -> usize {
+        let buckets = self.buckets().min(WIDTH);
+        let mut walk = super::table::Walk::new(hash, self.mask());
+        loop {
+            let open = (!placed.0[walk.position / WIDTH]).trailing_zeros() as usize;
+            if open < buckets {
+                return walk.position + open;
             }
-            self.set_control(target, tag(hash));
+            assert!(walk.advance(self.mask()), "a table keeps an eighth of its buckets empty");
         }
     }
 }
 
-/// A table whose marked buckets hold values; makes them full when it goes.
-struct Placing<'a, T>(&'a mut Table<T>);
+/// Which buckets hold values that lie where they belong, a word a group.
+struct Placed(Vec<u16>);
 
-impl<T> Drop for Placing<'_, T> {
-    fn drop(&mut self) {
-        for index in 0..self.0.buckets() {
-            if self.0.control(index) == DELETED {
-                // SAFETY: a marked bucket holds a live value.
-                unsafe { self.0.set_control(index, 0) };
-            }
-        }
-        let len = self.0.len();
-        // SAFETY: no value was lost or made, and all of them are full again.
-        unsafe { self.0.set_len(len) };
+impl Placed {
+    fn has(&self, index: usize) -> bool {
+        self.0[index / WIDTH] & 1 << (index % WIDTH) != 0
+    }
+
+    fn add(&mut self, index: usize) {
+        self.0[index / WIDTH] |= 1 << (index % WIDTH);
     }
 }

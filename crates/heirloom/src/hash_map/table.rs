@@ -11,10 +11,23 @@
 //!
 //! What a value is, and how it hashes, is the caller's business; `rehash` moves values when the table changes its shape.
 //!
+//! # A kill
+//!
+//! ```text
+//! fill      value -> growth_left -> len: cut -> control byte: full      -> len + 1          full is the instant at which the value is there
+//! remove             len: cut    -> control byte: deleted -> growth_left -> len - 1         and here it is gone
+//! clear     len: cut -> each value: control byte: deleted, then dropped -> all bytes empty -> len = 0
+//! adopt     len: cut -> growth_left, no more than either table's -> control and mask, one store -> growth_left -> len
+//! ```
+//!
+//! So the control bytes alone say what is there, at every instruction, and nobody else's memory is named. A count that a kill cut off says so
+//! itself, by its top bit ([`CUT`]): whoever reads it next counts the control bytes, and repairs it.
+//!
 //! # Invariants (tested by `Table::check`)
 //!
 //! - *shape*: without a block everything is zero; else the buckets are a power of two from 4 on.
-//! - *counted*: `len` control bytes are full; empty and not set aside for probing are `growth_left` more.
+//! - *counted*: unless `len` is cut off, `len` control bytes are full, and empty and not set aside for probing are `growth_left` more; else they
+//!   are at least `growth_left`.
 //! - *padded*: the bytes beyond the buckets of a table of 4 or 8 are padding.
 //! - *reached*: a probe for its hash finds every value (does not hold while a map knows itself to be out of order).
 
@@ -22,11 +35,16 @@
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{Ordering::Release, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::group::{self, Bytes, DELETED, EMPTY, Group, Matches, PADDING, WIDTH};
 use crate::alloc::{self, AllocError};
+use crate::whole::{self, step};
+
+/// In `len`: the change that it counts was begun, and has not been seen to end.
+pub(crate) const CUT: u64 = 1 << 63;
 
 /// Buckets and their control bytes.
 ///
@@ -35,15 +53,19 @@ use crate::alloc::{self, AllocError};
 /// - If `mask` is 0, `control` is null, and so are `len` and `growth_left`.
 /// - Else `control` points into a block of `shape(mask + 1)` that is ours, at the first of its control bytes.
 /// - The bucket of every full control byte holds a live value, unless `len` is 0.
+///
+/// `control` and `mask` are stored at once. The counts are atomics, as who reads a shared table may repair them.
 #[repr(C)]
 pub(crate) struct Table<T> {
     control: *mut u8,
     mask: u64,
-    len: u64,
-    growth_left: u64,
+    len: AtomicU64,
+    growth_left: AtomicU64,
     owns: PhantomData<T>,
 }
 
+// A footprint has both counts by the address of the first.
+const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
 const _: () = assert!(size_of::<Table<u64>>() == 32);
 const _: () = assert!(std::mem::offset_of!(Table<u64>, mask) == 8);
 const _: () = assert!(std::mem::offset_of!(Table<u64>, len) == 16);
@@ -53,6 +75,15 @@ const _: () = assert!(std::mem::offset_of!(Table<u64>, growth_left) == 24);
 unsafe impl<T: Send> Send for Table<T> {}
 // SAFETY: a shared table gives out nothing but `&T`.
 unsafe impl<T: Sync> Sync for Table<T> {}
+
+/// What a change of one bucket writes. Good as long as the table keeps its block.
+#[derive(Debug)]
+pub(crate) struct Footprint<T> {
+    /// `len` and `growth_left`.
+    pub(crate) counts: NonNull<[u64; 2]>,
+    pub(crate) control: NonNull<u8>,
+    pub(crate) bucket: NonNull<T>,
+}
 
 /// What a search for a place found.
 pub(crate) enum Place {
@@ -65,7 +96,11 @@ pub(crate) enum Place {
 impl<T> Table<T> {
     #[inline]
     pub(crate) const fn new() -> Self {
-        Self { control: ptr::null_mut(), mask: 0, len: 0, growth_left: 0, owns: PhantomData }
+        Self::over(ptr::null_mut(), 0)
+    }
+
+    const fn over(control: *mut u8, mask: u64) -> Self {
+        Self { control, mask, len: AtomicU64::new(0), growth_left: AtomicU64::new(0), owns: PhantomData }
     }
 
     /// Creates an empty table of `buckets`, a power of two from 4 on.
@@ -76,7 +111,7 @@ impl<T> Table<T> {
         // SAFETY: the control bytes start within the block.
         let control = unsafe { block.add(to_control) };
         // INVARIANT: the block has the shape of its buckets; `reset` writes its control bytes.
-        let mut table = Self { control: control.as_ptr(), mask: buckets as u64 - 1, ..Self::new() };
+        let mut table = Self::over(control.as_ptr(), buckets as u64 - 1);
         table.reset();
         Ok(table)
     }
@@ -91,14 +126,39 @@ impl<T> Table<T> {
         if self.has_block() { self.mask() + 1 } else { 0 }
     }
 
-    #[inline]
-    pub(crate) const fn len(&self) -> usize {
-        self.len as usize
+    /// Returns how many values there are; counts them first if a kill has cut a change off.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        let len = self.len.load(Relaxed);
+        if len & CUT == 0 { len as usize } else { self.recount() }
     }
 
-    #[inline]
-    pub(crate) const fn growth_left(&self) -> usize {
-        self.growth_left as usize
+    /// Returns how many empty buckets may be filled, at least: exactly once [`len`](Self::len) was asked.
+    #[inline(always)]
+    pub(crate) fn growth_left(&self) -> usize {
+        self.growth_left.load(Relaxed) as usize
+    }
+
+    /// Counts what the control bytes say. All who read a shared table that was cut off store the same.
+    #[cold]
+    #[inline(never)]
+    fn recount(&self) -> usize {
+        let (mut full, mut empty) = (0, 0);
+        for position in (0..self.buckets()).step_by(WIDTH) {
+            let group = self.group(position);
+            full += group.full().count();
+            empty += group.empty().count();
+        }
+        let set_aside = self.buckets() - capacity_of(self.buckets());
+        self.growth_left.store(empty.saturating_sub(set_aside) as u64, Relaxed);
+        self.len.store(full as u64, Relaxed);
+        full
+    }
+
+    /// Returns whether there is nothing, by the count as it stands: one that was cut off is not believed to be 0.
+    #[inline(always)]
+    fn is_surely_empty(&self) -> bool {
+        self.len.load(Relaxed) == 0
     }
 
     /// Finds a value.
@@ -112,7 +172,8 @@ impl<T> Table<T> {
     /// Finds the bucket of a value.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, mut eq: impl FnMut(&T) -> bool) -> Option<usize> {
-        if self.len == 0 {
+        // Not its length: that may be on its way still while the block is gone already.
+        if !self.has_block() {
             return None;
         }
         let tag = tag(hash);
@@ -135,7 +196,7 @@ impl<T> Table<T> {
     /// Finds the bucket of a value that is most likely there, to be taken out.
     #[inline(always)]
     pub(crate) fn find_to_take(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<usize> {
-        if self.len != 0 {
+        if self.has_block() {
             self.expect(Walk::new(hash, self.mask()).position);
         }
         self.find(hash, eq)
@@ -194,7 +255,7 @@ impl<T> Table<T> {
     /// Returns whether the vacant bucket `index` may be filled without leaving too few empty ones.
     #[inline(always)]
     pub(crate) fn may_fill(&self, index: usize) -> bool {
-        self.growth_left != 0 || self.control(index) == DELETED
+        self.growth_left() != 0 || self.control(index) == DELETED
     }
 
     /// Puts a value into a vacant bucket that may be filled.
@@ -205,19 +266,31 @@ impl<T> Table<T> {
             matches!(before, EMPTY | DELETED) && self.may_fill(index),
             "a bucket is filled while it is vacant"
         );
-        self.growth_left -= u64::from(before == EMPTY);
+        let (len, growth_left) = (self.len() as u64, self.growth_left.load(Relaxed));
         let bucket = self.bucket(index);
         // SAFETY: the bucket exists and holds no value; it does once its control byte says so.
         unsafe {
             bucket.write(value);
-            // A kill finds the bucket full only with the value in it, and never more values counted than buckets are full: whoever walks
-            // the table afterwards stays inside it.
-            compiler_fence(Release);
+            self.growth_left.store(growth_left.wrapping_sub(u64::from(before == EMPTY)), Relaxed);
+            self.len.store(len | CUT, Relaxed);
+            step();
             self.set_control(index, tag(hash));
-            compiler_fence(Release);
-            self.len += 1;
+            step();
+            self.len.store(len + 1, Relaxed);
             &mut *bucket
         }
+    }
+
+    /// Where a change of one bucket writes, for who writes it down before; see [`fill`](Self::fill) and [`Occupied::remove`].
+    pub(crate) fn footprint(&mut self, index: usize) -> Footprint<T> {
+        assert!(index < self.buckets(), "a bucket of this table");
+        // SAFETY: the table is there. Both counts lie side by side, so the address is not that of the first alone.
+        let counts = unsafe { NonNull::from(&mut *self).byte_add(std::mem::offset_of!(Self, len)).cast() };
+        // SAFETY: the bucket exists, and so does its control byte: neither is null.
+        let (control, bucket) = unsafe {
+            (NonNull::new_unchecked(self.control.add(index)), NonNull::new_unchecked(self.bucket(index)))
+        };
+        Footprint { counts, control, bucket }
     }
 
     /// Names a full bucket, for as long as the table is borrowed.
@@ -275,38 +348,76 @@ impl<T> Table<T> {
                 self.0.reset();
             }
         }
-        if self.len != 0 {
-            let table = Reset(self);
-            table.0.drop_values();
-        } else {
-            self.reset();
+        if self.is_surely_empty() {
+            return self.reset();
+        }
+        self.len.store(self.len() as u64 | CUT, Relaxed);
+        step();
+        let table = Reset(self);
+        if !std::mem::needs_drop::<T>() {
+            let buckets = table.0.buckets();
+            // SAFETY: the block holds this many control bytes, and no value is to be dropped.
+            unsafe { table.0.control.write_bytes(DELETED, buckets) };
+            step();
+            return;
+        }
+        // As tombstones first: until the last one is gone, probes find those that are left.
+        for position in (0..table.0.buckets()).step_by(WIDTH) {
+            for offset in table.0.group(position).full() {
+                let index = position + offset;
+                // SAFETY: the bucket is full until here, and dropped once.
+                unsafe {
+                    table.0.set_control(index, DELETED);
+                    step();
+                    table.0.bucket(index).drop_in_place();
+                }
+            }
         }
     }
 
     /// Declares every bucket empty, whatever it holds.
     pub(crate) fn reset(&mut self) {
-        self.len = 0;
-        self.growth_left = 0;
-        if self.has_block() {
-            let (buckets, bytes) = (self.buckets(), control_bytes(self.buckets()));
-            self.growth_left = capacity_of(buckets) as u64;
-            // SAFETY: by the type invariant the block holds this many control bytes.
-            unsafe {
-                self.control.write_bytes(EMPTY, buckets);
-                self.control.add(buckets).write_bytes(PADDING, bytes - buckets);
-            }
+        if !self.has_block() {
+            return;
         }
+        let (buckets, bytes) = (self.buckets(), control_bytes(self.buckets()));
+        self.len.store(CUT, Relaxed);
+        self.growth_left.store(0, Relaxed);
+        step();
+        // SAFETY: by the type invariant the block holds this many control bytes.
+        unsafe {
+            self.control.write_bytes(EMPTY, buckets);
+            self.control.add(buckets).write_bytes(PADDING, bytes - buckets);
+        }
+        step();
+        self.growth_left.store(capacity_of(buckets) as u64, Relaxed);
+        step();
+        self.len.store(0, Relaxed);
     }
 
     /// Takes the table, and leaves one without a block.
     ///
     /// The taken one forgets its values: they are the walker's, and the block is given back without them.
     pub(crate) fn release(&mut self) -> (Self, Walker<T>) {
-        let mut table = std::mem::replace(self, Self::new());
-        let walker = table.iter();
+        let walker = self.iter();
+        (self.adopt(Self::new()), walker)
+    }
+
+    /// Puts another table in this one's place, and returns the old block without its values, which are the caller's.
+    pub(crate) fn adopt(&mut self, new: Self) -> Self {
+        let new = ManuallyDrop::new(new);
         // INVARIANT: with a `len` of 0, full control bytes promise nothing.
-        table.len = 0;
-        (table, walker)
+        let old = Self::over(self.control, self.mask);
+        let growth_left = new.growth_left.load(Relaxed);
+        self.len.store(self.len() as u64 | CUT, Relaxed);
+        self.growth_left.store(growth_left.min(self.growth_left.load(Relaxed)), Relaxed);
+        // SAFETY: by the layout the first two words are `control` and `mask`.
+        unsafe { whole::address_and_word(ptr::from_mut(self).cast(), new.control, new.mask) };
+        self.growth_left.store(growth_left, Relaxed);
+        step();
+        self.len.store(new.len.load(Relaxed), Relaxed);
+        step();
+        old
     }
 
     /// Clones the table bucket by bucket.
@@ -327,12 +438,12 @@ impl<T> Table<T> {
                     clone.bucket(index).write(value);
                     clone.set_control(index, self.control(index));
                 }
-                clone.len += 1;
+                *clone.len.get_mut() += 1;
             }
         }
         // SAFETY: both tables have as many control bytes; the same are full in both. Deleted ones are added.
         unsafe { clone.control.copy_from_nonoverlapping(self.control, control_bytes(self.buckets())) };
-        clone.growth_left = self.growth_left;
+        *clone.growth_left.get_mut() = self.growth_left.load(Relaxed);
         Ok(clone)
     }
 
@@ -340,7 +451,7 @@ impl<T> Table<T> {
     #[cfg(test)]
     pub(crate) fn check(&self, hash: Option<&dyn Fn(&T) -> u64>) {
         if !self.has_block() {
-            return assert!(self.control.is_null() && self.len == 0 && self.growth_left == 0);
+            return assert!(self.control.is_null() && self.is_surely_empty() && self.growth_left() == 0);
         }
         let buckets = self.buckets();
         assert!(buckets.is_power_of_two() && buckets >= 4);
@@ -393,6 +504,12 @@ impl<T> Table<T> {
         unsafe { self.control.add(index).read() }
     }
 
+    /// Returns where the control byte of bucket `index` lies.
+    pub(super) fn control_at(&self, index: usize) -> *mut u8 {
+        assert!(self.has_block() && index <= self.mask(), "a table has so many buckets");
+        self.control.wrapping_add(index)
+    }
+
     /// Sets the control byte of bucket `index`.
     ///
     /// # Safety
@@ -412,8 +529,9 @@ impl<T> Table<T> {
     ///
     /// That many control bytes are full, and their buckets hold values that are ours; or it is 0.
     pub(crate) unsafe fn set_len(&mut self, len: usize) {
-        self.len = len as u64;
-        self.growth_left = (capacity_of(self.buckets()) - len) as u64;
+        self.growth_left.store((capacity_of(self.buckets()) - len) as u64, Relaxed);
+        step();
+        self.len.store(len as u64, Relaxed);
     }
 
     fn drop_values(&mut self) {
@@ -485,13 +603,16 @@ impl<'a, T> Occupied<'a, T> {
         let passed = !table.group(index / WIDTH * WIDTH).empty().any();
         // SAFETY: by the type invariant the bucket is full; it no longer is once it has been read.
         unsafe {
-            // The other way round than in `fill`, for the same reason.
-            table.len -= 1;
-            compiler_fence(Release);
+            let len = table.len() as u64;
+            table.len.store(len | CUT, Relaxed);
+            step();
             table.set_control(index, if passed { DELETED } else { EMPTY });
-            compiler_fence(Release);
-            table.growth_left += u64::from(!passed);
-            table.bucket(index).read()
+            step();
+            table.growth_left.store(table.growth_left.load(Relaxed) + u64::from(!passed), Relaxed);
+            let value = table.bucket(index).read();
+            step();
+            table.len.store(len.wrapping_sub(1), Relaxed);
+            value
         }
     }
 }
@@ -550,20 +671,20 @@ impl<T> Iterator for Walker<T> {
 impl<T> ExactSizeIterator for Walker<T> {}
 
 /// The walk of one hash over the groups.
-struct Walk {
-    position: usize,
+pub(super) struct Walk {
+    pub(super) position: usize,
     stride: usize,
 }
 
 impl Walk {
     #[inline(always)]
-    fn new(hash: u64, mask: usize) -> Self {
+    pub(super) fn new(hash: u64, mask: usize) -> Self {
         Self { position: hash as usize & mask & !(WIDTH - 1), stride: 0 }
     }
 
     /// Goes on to the next group; false once all have been visited.
     #[inline(always)]
-    fn advance(&mut self, mask: usize) -> bool {
+    pub(super) fn advance(&mut self, mask: usize) -> bool {
         self.stride += WIDTH;
         self.position = (self.position + self.stride) & mask & !(WIDTH - 1);
         self.stride <= mask

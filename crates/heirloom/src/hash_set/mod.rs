@@ -57,13 +57,13 @@ impl<T> HashSet<T> {
 
     /// Returns how many values the set holds.
     #[inline]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.map.len()
     }
 
     /// Returns whether the set holds nothing.
     #[inline]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
 

@@ -13,9 +13,9 @@
 use std::sync::atomic::Ordering::*;
 
 use heirloom_abi::diary::{self, CHANGING, CHANGING_AT, Diary, DiaryError, ENTRIES_AT, Entry, USED_AT};
-use heirloom_abi::pool::{CpuRecord, Memory, PoolReader};
+use heirloom_abi::pool::{BLOCK_KIND_HUGE, CpuRecord, Memory, PoolReader};
 use heirloom_abi::roots::{RootState, Roots, set_state};
-use heirloom_slab::{Pool, caller_step};
+use heirloom_slab::{Found, Pool, caller_step};
 
 use super::bytes::Mapped;
 use super::host::BlockHost;
@@ -28,7 +28,7 @@ use crate::foreign::trace;
 pub(super) struct Aftermath {
     /// Threads that were inside.
     pub(super) inside: u32,
-    /// Transactions that were open.
+    /// Transactions that were open, and changes of collections that were on their way.
     pub(super) open: u32,
     /// Diaries, with their places.
     diaries: Vec<(u64, Vec<u8>)>,
@@ -50,6 +50,7 @@ impl Aftermath {
                 continue;
             }
             let damaged = |error| HeapError::Diary { cpu, error };
+            check_place(offset, &found.diaries, layout, backing).map_err(damaged)?;
             let bytes = read_diary(&memory, offset).map_err(damaged)?;
             let diary = Diary::read(&bytes, layout.first_block..backing.len()).map_err(damaged)?;
             found.open += u32::from(diary.is_open());
@@ -71,14 +72,26 @@ impl Aftermath {
     pub(super) fn settle(&self, pool: &Pool<BlockHost>, backing: &Backing, layout: &Layout) {
         let heap = layout.first_block..backing.len();
         let base = backing.base().as_ptr();
-        let poisoned = self.poison(backing, layout);
+        let poisoned = {
+            // SAFETY: nobody else has the heap, and this is the only reference.
+            poison(unsafe { roots::record(backing, layout.roots) }, &self.changing)
+        };
+        let objects = Objects::of(pool, backing, layout);
         for (at, bytes) in &self.diaries {
             let Ok(diary) = Diary::read(bytes, heap.clone()) else { continue };
+            if !objects.hold(*at, bytes.len()) {
+                eprintln!("heirloom: the diary at {at:#x} lies in no object, and is not followed");
+                continue;
+            }
             let mut entries: Vec<Entry<'_>> = diary.entries().collect();
             entries.reverse();
             for entry in &entries {
                 if let Entry::Bytes { offset, old } = entry {
-                    // SAFETY: the range was checked to lie in the blocks of the file, which is mapped; nobody else has the heap.
+                    // What is not an object any more was given back by a recovery that was cut, or never was one.
+                    if !objects.hold(*offset, old.len()) {
+                        continue;
+                    }
+                    // SAFETY: the range lies in an object of the mapped heap, which nobody else has.
                     unsafe { base.add(*offset as usize).copy_from_nonoverlapping(old.as_ptr(), old.len()) };
                     caller_step();
                 }
@@ -92,7 +105,7 @@ impl Aftermath {
                 }
                 pool.release_cpu(cpu);
             }
-            // SAFETY: the diary's block, as it was read; words of it are atomics.
+            // SAFETY: within an object, and aligned, as was seen above; words of a diary are atomics.
             unsafe {
                 let used = &*base.add(*at as usize + USED_AT).cast::<std::sync::atomic::AtomicU64>();
                 used.store(0, Release);
@@ -104,17 +117,57 @@ impl Aftermath {
             }
         }
     }
+}
 
-    /// Poisons the roots that were being changed; false where the record does not take it.
-    fn poison(&self, backing: &Backing, layout: &Layout) -> bool {
-        self.changing.iter().all(|&index| {
-            // SAFETY: nobody else has the heap, and this is the only reference.
-            let record = unsafe { roots::record(backing, layout.roots) };
-            caller_step();
-            // A diary may name a root that is not there: its thread died before the root was added.
-            let is_there = Roots::read(record).is_ok_and(|roots| index < roots.len());
-            !is_there || set_state(record, index, RootState::Poisoned).is_ok()
-        })
+/// Poisons the roots of these entries; false where the record does not take one of them. The others are poisoned all the same.
+fn poison(record: &mut [u8], changing: &[usize]) -> bool {
+    let poison_one = |index: usize| {
+        caller_step();
+        // A diary may name an entry that is not there: its thread died before the root was added, or the root has been given
+        // another since.
+        match Roots::read(record) {
+            Ok(roots) if roots.iter_all().any(|root| root.index == index) => {}
+            read => return read.is_ok(),
+        }
+        set_state(record, index, RootState::Poisoned).is_ok()
+    };
+    changing.iter().copied().map(poison_one).fold(true, |all, one| all & one)
+}
+
+/// The objects of a heap that was just recovered: what lies in none of them is the pool's, and not to be written.
+struct Objects<'a> {
+    pool: &'a Pool<BlockHost>,
+    /// Those of several blocks, of which the pool finds the first block alone. Sorted.
+    huge: Vec<std::ops::Range<u64>>,
+}
+
+impl<'a> Objects<'a> {
+    fn of(pool: &'a Pool<BlockHost>, backing: &Backing, layout: &Layout) -> Self {
+        let mut huge = Vec::new();
+        let memory = Mapped(backing);
+        if let Ok(reader) = PoolReader::open(&memory, layout.control.offset) {
+            let first = u64::from(layout.geometry.header_units()) << layout.geometry.unit_shift;
+            let blocks = (0..reader.nr_blocks()).filter_map(|index| reader.block(index).ok().flatten());
+            for block in blocks.filter(|block| block.kind == BLOCK_KIND_HUGE) {
+                let start = block.offset + first;
+                huge.push(start..start + block.object_bytes);
+            }
+        }
+        huge.sort_unstable_by_key(|object| object.start);
+        Self { pool, huge }
+    }
+
+    /// True where all of these bytes are of one object that is allocated.
+    fn hold(&self, offset: u64, bytes: usize) -> bool {
+        let Some(end) = offset.checked_add(bytes as u64) else { return false };
+        let behind = self.huge.partition_point(|object| object.start <= offset);
+        if let Some(object) = behind.checked_sub(1).map(|last| &self.huge[last]).filter(|it| offset < it.end)
+        {
+            return end <= object.end;
+        }
+        let is_allocated = |found: &Found| !self.pool.is_listed_free(self.pool.cpu(0), found);
+        let found = self.pool.find(offset).filter(is_allocated);
+        found.is_some_and(|found| end <= found.start + found.bytes)
     }
 }
 
@@ -179,6 +232,25 @@ fn slot_words(memory: &Mapped<'_>, layout: &Layout, cpu: u32) -> (u32, u64) {
     if read.is_some() { (u32::from_le_bytes(inside), u64::from_le_bytes(diary)) } else { (0, 0) }
 }
 
+/// Whether a diary may lie at `offset`, as far as that can be told before the pool is recovered.
+fn check_place(
+    offset: u64,
+    others: &[(u64, Vec<u8>)],
+    layout: &Layout,
+    backing: &Backing,
+) -> Result<(), DiaryError> {
+    let what = if !offset.is_multiple_of(diary::ALIGN) {
+        "between two words"
+    } else if offset < layout.first_block || offset >= backing.len() {
+        "outside the blocks"
+    } else if others.iter().any(|&(other, _)| other == offset) {
+        "where that of another CPU slot lies"
+    } else {
+        return Ok(());
+    };
+    Err(DiaryError::Place { offset, what })
+}
+
 fn read_diary(memory: &Mapped<'_>, offset: u64) -> Result<Vec<u8>, DiaryError> {
     let outside = DiaryError::Outside { offset, bytes: ENTRIES_AT as u64 };
     let mut head = vec![0; ENTRIES_AT];
@@ -191,4 +263,42 @@ fn read_diary(memory: &Mapped<'_>, offset: u64) -> Result<Vec<u8>, DiaryError> {
     let end = ENTRIES_AT + used;
     memory.read(offset, &mut bytes[..end]).ok_or(DiaryError::Outside { offset, bytes: end as u64 })?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use heirloom_abi::roots::{self, Batch, MIN_BYTES, NewRoot};
+    use heirloom_abi::types::{TypeDesc, flat_len, flatten};
+
+    use super::*;
+
+    const U64: &TypeDesc = &TypeDesc::primitive("u64", 8, 8);
+    static FORM: [u8; flat_len(U64)] = flatten(U64);
+
+    /// ```text
+    /// |a|b|    a migrates    |retired|b|a'|    and then c    |c|b|a'|
+    /// ```
+    #[test]
+    fn the_entry_that_a_root_has_now_is_poisoned_whatever_stands_before_it() {
+        let root = |name, object_offset| NewRoot { name, object_offset, ty: &FORM, generation: 1 };
+        let mut record = vec![0; MIN_BYTES];
+        roots::init(&mut record).unwrap();
+        for (name, offset) in [("a", 0x20_0000), ("b", 0x20_0008)] {
+            roots::add(&mut record, &root(name, offset)).unwrap();
+        }
+        roots::supersede(&mut record, &root("a", 0x20_0010), Batch::ALONE).unwrap();
+        roots::retire(&mut record, 0).unwrap();
+        let poisoned = |record: &[u8]| {
+            let roots = Roots::read(record).unwrap();
+            let is_poisoned = |name: &str| roots.find(name).unwrap().state == RootState::Poisoned;
+            (is_poisoned("a"), is_poisoned("b"))
+        };
+        // What is retired, and what never was, stands in nobody's way.
+        assert!(poison(&mut record, &[0, 2, 7]));
+        assert_eq!(poisoned(&record), (true, false));
+        assert!(poison(&mut record, &[0, 1]));
+        assert_eq!(poisoned(&record), (true, true));
+        record[0] ^= 1;
+        assert!(!poison(&mut record, &[0]), "the note is kept where the record cannot be read");
+    }
 }

@@ -45,10 +45,7 @@ fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
                 return Ok(open::inherit(incoming, options)?.kept_by(name, &sources));
             }
             Ok(Some(Found::Left { heap, luggage })) => {
-                open::take_over(heap, source.channel(), luggage, options.clone()).map(|mut heap| {
-                    heap.was_left = true;
-                    heap
-                })
+                open::take_over(heap, source.channel(), luggage, options.clone())
             }
             Err(error) => return Err(error.into()),
         };

@@ -94,8 +94,8 @@ impl Heap {
         self.plan_passage(&candidate).map_err(|error| unfit(error.to_string()))
     }
 
-    /// Asks a candidate, and prepares what it needs; an error where it cannot take a root.
-    fn prepare_passage(&self, program: &Path) -> Result<CandidateReport, HandOverError> {
+    /// Asks a candidate, and what it needs; an error where it cannot take a root.
+    fn prepare_passage(&self, program: &Path) -> Result<(CandidateReport, Passage), HandOverError> {
         let (report, passage) = self.ask(program)?;
         let refused = report.roots.iter().find_map(|root| match &root.way {
             RootWay::Refused { reason } => Some(reason.clone()),
@@ -104,8 +104,7 @@ impl Heap {
         if let Some(reason) = refused {
             return Err(HandOverError::Unfit { program: program.to_owned(), reason });
         }
-        self.set_passage(passage);
-        Ok(report)
+        Ok((report, passage))
     }
 
     /// Ends the use of a heap that another process owns now, without a write to it.
@@ -129,6 +128,8 @@ impl Heap {
         let is_live = |index: u32| live.get(index as usize).copied().unwrap_or(false);
         // After an error the heap stays closed: its records are damaged, and a restart recovers it, or refuses it.
         self.undo_passage(is_live)?;
+        // What it has left under its number, a lock or the mark of a map that was probed, is not to be its successor's own.
+        self.last_generation.fetch_max(self.backing.read_header()?.state.generation, Relaxed);
         let state = open::running(&self.backing, self.generation)?;
         self.backing.write_state(&state)?;
         spares::keep(self.hall.pool(), self.options.spare_memory);
@@ -238,15 +239,16 @@ impl<'a> HandOver<'a> {
                 return Err(HandOverError::Channel { channel, instead });
             }
         };
-        heap.set_passage(Passage::default());
-        let mut options = options;
+        let (mut options, mut passage) = (options, Passage::default());
         if let To::Command(command) = &to {
-            let report = heap.prepare_passage(&command.resolve()?)?;
+            let (report, needed) = heap.prepare_passage(&command.resolve()?)?;
             options.ack += migrate::patience(&report);
+            passage = needed;
         }
         // Before anybody waits: it takes its time, and what is freed from now on goes at once.
         heap.keep_spares(0);
-        let outcome = way.hand_over(&Leaving { heap, at_rest: Cell::new(at_rest) }, &options);
+        let outcome = way
+            .hand_over(&Leaving { heap, at_rest: Cell::new(at_rest), passage: Cell::new(passage) }, &options);
         if outcome.is_err() {
             heap.keep_spares(heap.options.spare_memory);
         }
@@ -254,15 +256,19 @@ impl<'a> HandOver<'a> {
     }
 }
 
-/// The heap and its program's last moment.
+/// The heap, its program's last moment, and what the candidate needs: that is the heap's own from its freeze on, and gone with a
+/// hand-over that does not come so far.
 struct Leaving<'a> {
     heap: &'a Heap,
     at_rest: Cell<Option<AtRest<'a>>>,
+    passage: Cell<Passage>,
 }
 
 impl Incumbent for Leaving<'_> {
     fn check_program(&self, program: &Path) -> Result<Duration, HandOverError> {
-        self.heap.prepare_passage(program).map(|report| migrate::patience(&report))
+        let (report, passage) = self.heap.prepare_passage(program)?;
+        self.passage.set(passage);
+        Ok(migrate::patience(&report))
     }
 
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {
@@ -274,7 +280,7 @@ impl Incumbent for Leaving<'_> {
     }
 
     fn freeze(&self) -> Result<(), HandOverError> {
-        self.heap.freeze()
+        self.heap.freeze_for(self.passage.take())
     }
 
     fn thaw(&self) {
@@ -290,8 +296,9 @@ impl Incumbent for Leaving<'_> {
     }
 }
 
-impl Incumbent for Heap {
-    fn freeze(&self) -> Result<(), HandOverError> {
+impl Heap {
+    /// Closes the door, does what the successor needs, and freezes.
+    fn freeze_for(&self, passage: Passage) -> Result<(), HandOverError> {
         let waited = self.options.door_timeout;
         let mut closing = self.close_door(waited).map_err(|shut| match shut {
             Shut::Inside(threads) => HandOverError::Door { threads, waited },
@@ -302,7 +309,7 @@ impl Incumbent for Heap {
         let live = (0..pool.nr_cpu_slots()).map(|index| pool.is_claimed(index)).collect();
         *self.live_cpus.lock().unwrap_or_else(PoisonError::into_inner) = live;
         *closing = true;
-        if let Err(error) = self.begin_passage() {
+        if let Err(error) = self.begin_passage(passage) {
             self.take_back(&mut closing)
                 .map_err(|error| HandOverError::Freeze { reason: error.to_string() })?;
             return Err(HandOverError::Freeze { reason: error.to_string() });
@@ -312,6 +319,13 @@ impl Incumbent for Heap {
             let _ = self.take_back(&mut closing);
             HandOverError::Freeze { reason: error.to_string() }
         })
+    }
+}
+
+impl Incumbent for Heap {
+    /// For a successor of whom nothing is known: it takes the types as they are.
+    fn freeze(&self) -> Result<(), HandOverError> {
+        self.freeze_for(Passage::default())
     }
 
     fn thaw(&self) {

@@ -100,13 +100,16 @@ impl Heap {
     fn preserve_frozen(&self) -> Result<(Preserved, u64), HandOverError> {
         let broken =
             |error: heirloom_abi::heap::HeaderError| HandOverError::Freeze { reason: error.to_string() };
-        self.hall.pool().host().shrink();
+        // What lies behind the last block is not preserved. The header says so before the file is cut: a file may be longer than it
+        // says, and never shorter.
+        let end = self.hall.pool().host().end_of_blocks();
         let mut header = self.backing.read_header().map_err(broken)?;
-        header.state.file_bytes = self.backing.len();
+        header.state.file_bytes = end;
         // The next kernel's clock starts anew: a time of this one would say nothing there.
         header.state.frozen_ns = 0;
         header.state.last_operation_ns = 0;
         self.backing.write_state(&header.state).map_err(broken)?;
+        self.backing.shrink_to(end);
         let preserved = Preserved::new(header.identity.name.as_str(), Backing::fd(&self.backing))?;
         Ok((preserved, header.state.freeze_us))
     }
@@ -141,5 +144,48 @@ impl Drop for Preservation<'_> {
 impl fmt::Debug for Preservation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Preservation").field("figures", &self.figures).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[expect(unsafe_code, reason = "drives the pool itself")]
+mod tests {
+    use heirloom_slab::Contents;
+
+    use super::*;
+    use crate::testing::turn;
+    use crate::{Heap, Options};
+
+    /// ```text
+    /// before  | records | block | 16 MiB, given back |      the header knows of all of it
+    /// after   | records | block |                           and of this
+    /// ```
+    ///
+    /// The file was cut first, and a header that knew of more refused itself: the door stayed closed, and so did the heap to every
+    /// program after.
+    #[test]
+    fn a_heap_whose_end_is_free_opens_again_when_it_could_not_be_preserved() {
+        let _turn = turn();
+        let heap = Heap::inherit_or_create("preserve-cut", Options::new().size_limit(64 << 20)).unwrap();
+        {
+            let _inside = heap.enter();
+            let pool = heap.hall.pool();
+            let large = pool.alloc_large(16 << 20, Contents::Any).unwrap();
+            // SAFETY: allocated just now, and nobody uses it.
+            unsafe { pool.free_large(large) };
+        }
+        let before = heap.backing.len();
+        heap.keep_spares(0);
+        heap.freeze().unwrap();
+        // A machine as tests run on has no orchestrator; one that has preserves it, and lets go of it here.
+        if let Err(error) = heap.preserve_frozen() {
+            assert!(!matches!(error, HandOverError::Freeze { .. }), "{error}");
+        }
+        let header = heap.backing.read_header().unwrap();
+        assert!(heap.backing.len() < before, "{before:#x} bytes, and no block behind the first");
+        assert_eq!(header.state.file_bytes, heap.backing.len());
+        heap.thaw();
+        let _inside = heap.enter();
+        heap.hall.pool().alloc_large(16 << 20, Contents::Zeroed).unwrap();
     }
 }

@@ -11,37 +11,33 @@
 //!   exits                                             retires the old entry of each root, gives the old objects back
 //! ```
 //!
-//! Until ACK both the old objects and the old entry of each root are as they were. A predecessor that takes the heap back retires
+//! All roots change by one last store (`change`). Until ACK both the old objects and the old entry of each root are as they were. A predecessor that takes the heap back retires
 //! what is newer than its own entries, and gives back what was not allocated when it froze.
 #![expect(
     unsafe_code,
     reason = "has objects converted and given back, whose types are known by their description"
 )]
 
-use std::alloc::Layout;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use heirloom_abi::pool::PoolReader;
-use heirloom_abi::roots::NewRoot;
 use heirloom_abi::types::TypeView;
 
 use super::bytes::Mapped;
+use super::change::{Change, change, give_back, refused};
 use super::map_pages::PreservedMap;
 use super::roots::{self, CheckError, Entry, RootError};
 use super::{Heap, HeapError};
-use crate::evolve::convert::{Conversion, ConvertError};
 use crate::evolve::count::{HeapMemory, count};
 use crate::evolve::plan::Plan;
-use crate::evolve::release::release;
 use crate::evolve::secret::{self, Kept};
 use crate::evolve::shape::Shapes;
 use crate::evolve::snapshot::Snapshot;
-use crate::evolve::{self, CandidateReport, Listener, Migrate, NoWay, Progress, RootReport, RootWay, Way};
+use crate::evolve::{self, CandidateReport, Migrate, NoWay, RootReport, RootWay, Way};
+use crate::generation;
 use crate::note::{Candidate, CandidateError, HeapFormat};
-use crate::root::{Declared, declared};
-use crate::{alloc, generation};
+use crate::root::declared;
 
 /// What a hand-over does with types, and what it needs to undo it.
 #[derive(Default)]
@@ -54,6 +50,8 @@ pub(super) struct Passage {
     snapshot: Option<Snapshot>,
     /// The entries of the roots at the freeze: index and serial.
     entries: Option<Vec<(usize, u64)>>,
+    /// Those that came since then are objects of older types, which this process has made.
+    is_back: bool,
     secrets: Kept,
 }
 
@@ -63,59 +61,57 @@ const PATIENCE_PER_VALUE: Duration = Duration::from_micros(20);
 impl Heap {
     /// Makes every root's object one of this program's type, unless that is to wait for its first use. The door is closed.
     pub(super) fn migrate_at_open(&self) -> Result<(), HeapError> {
-        if self.options.migrate != Migrate::AtOpen {
-            return Ok(());
-        }
         let began = crate::sys::clock_monotonic_ns();
-        let mut done = Vec::new();
-        for entry in
-            roots::entries(&self.backing, self.layout.roots)?.into_iter().filter(|entry| entry.is_current)
-        {
+        let entries = roots::entries(&self.backing, self.layout.roots)?;
+        let mut changes = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.is_current) {
             let Some(root) = declared().find(|root| root.name == entry.name) else { continue };
-            let changed =
-                self.hall.while_closed(|| migrate(root, &entry, self.options.migrate_progress.as_ref()));
-            match changed {
-                Ok(false) => {}
-                Ok(true) => done.push(root.name),
-                Err(error) => {
-                    self.undo(&done)?;
-                    return Err(error.into());
+            match evolve::find_way(&entry.ty, root.ty, Some(root.rules)) {
+                Ok(Way::Taken) => {}
+                Ok(Way::Planned(plan)) if entry.is_poisoned && !plan.is_same_layout => {
+                    // It may be half changed: it is looked at only if somebody has asked for that.
+                    match self.policy(root.name) {
+                        None => return Err(RootError::Poisoned { name: root.name.to_owned() }.into()),
+                        Some(policy) if policy.looks => {
+                            changes.push(Change { root, entry, plan, wanted: root.ty });
+                        }
+                        Some(_) => {}
+                    }
                 }
+                // What several roots may share is made once, and so all of them change now.
+                Ok(Way::Planned(plan)) if self.options.migrate == Migrate::AtOpen || plan.makes_shared() => {
+                    changes.push(Change { root, entry, plan, wanted: root.ty });
+                }
+                Ok(Way::Planned(_)) => {}
+                Err(no) => return Err(refused(root.name, no).into()),
             }
         }
-        if !done.is_empty() {
+        if !changes.is_empty() {
+            self.hall.while_closed(|| change(&changes, self.options.migrate_progress.as_ref()))?;
             let took = crate::sys::clock_monotonic_ns().saturating_sub(began).div_ceil(1000);
             self.migration_us.store(took, Relaxed);
         }
         Ok(())
     }
 
-    /// Takes back what was done to some roots before another could not be migrated.
-    fn undo(&self, names: &[&str]) -> Result<(), RootError> {
-        let entries = roots::entries(&self.backing, self.layout.roots)?;
-        for made in entries.iter().filter(|entry| entry.is_current && names.contains(&entry.name.as_str())) {
-            roots::retire(made.index)?;
-            let shared = entries.iter().any(|entry| entry.index != made.index && entry.offset == made.offset);
-            if !shared {
-                // SAFETY: nobody has come by the new object: the door is closed, and its entry is gone.
-                self.hall.while_closed(|| unsafe { give_back(self.address(made.offset), made) });
-            }
-        }
-        Ok(())
-    }
-
     /// Gives up what every root was before it changed. The heap is this process's, and nobody can want the old state back.
     pub(super) fn settle_migrations(&self) -> Result<(), RootError> {
-        let entries = roots::entries(&self.backing, self.layout.roots)?;
-        for old in entries.iter().filter(|entry| !entry.is_current) {
+        let (left, mut old): (Vec<_>, Vec<_>) =
+            roots::entries(&self.backing, self.layout.roots)?.into_iter().partition(|entry| entry.is_current);
+        // An entry of a batch goes behind all that the batch has replaced, or the batch would not be whole any more.
+        old.sort_unstable_by_key(|entry| std::cmp::Reverse((entry.batch, entry.serial)));
+        while let Some(entry) = old.pop() {
             // First: cut behind it, the old objects are left over; the other way round they would be given back twice.
-            roots::retire(old.index)?;
-            let shared = entries.iter().any(|entry| entry.is_current && entry.offset == old.offset);
-            if !shared {
+            roots::retire(entry.index)?;
+            // An object that was only described anew has several entries.
+            let shared = left.iter().chain(&old).any(|other| other.offset == entry.offset);
+            // What may be half changed is not followed: it is left over.
+            if !shared && !entry.is_poisoned {
                 // SAFETY: no entry names it any more, and nothing new refers to it: it was only read.
-                self.hall.while_closed(|| unsafe { give_back(self.address(old.offset), old) });
+                self.hall.while_closed(|| unsafe { give_back(self.address(entry.offset), &entry) });
             }
         }
+
         Ok(())
     }
 
@@ -152,16 +148,12 @@ impl Heap {
         Ok((report, passage))
     }
 
-    /// Sets what the next freeze has to do.
-    pub(super) fn set_passage(&self, passage: Passage) {
-        *self.passage.lock().unwrap_or_else(PoisonError::into_inner) = passage;
-    }
-
     /// Before the freeze, with the door closed: notes what is there, rolls back, and takes secrets out.
     ///
     /// After an error [`Heap::undo_passage`] is due.
-    pub(super) fn begin_passage(&self) -> Result<(), RootError> {
+    pub(super) fn begin_passage(&self, wanted: Passage) -> Result<(), RootError> {
         let mut passage = self.passage.lock().unwrap_or_else(PoisonError::into_inner);
+        *passage = wanted;
         let entries = roots::entries(&self.backing, self.layout.roots)?;
         passage.entries = Some(entries.iter().map(|entry| (entry.index, entry.serial)).collect());
         if passage.migrates {
@@ -172,18 +164,20 @@ impl Heap {
         if back.is_empty() {
             return self.take_secrets(&entries, &mut passage.secrets);
         }
-        for (name, wanted) in back {
-            let found = entries.iter().find(|entry| entry.is_current && entry.name == name);
+        let mut changes = Vec::new();
+        for (name, wanted) in &back {
+            let found = entries.iter().find(|entry| entry.is_current && entry.name == *name);
             let (Some(entry), Some(root)) = (found, declared().find(|root| root.name == name)) else {
                 continue;
             };
-            let plan = match evolve::find_way_back(root.rules, &wanted) {
-                Ok(Way::Planned(plan)) => plan,
-                Ok(Way::Taken) => continue,
-                Err(no) => return Err(refused(&name, no)),
-            };
-            self.hall.while_closed(|| change(root, entry, &plan, &wanted, None))?;
+            match evolve::find_way_back(root.rules, wanted) {
+                Ok(Way::Planned(plan)) => changes.push(Change { root, entry, plan, wanted }),
+                Ok(Way::Taken) => {}
+                Err(no) => return Err(refused(name, no)),
+            }
         }
+        self.hall.while_closed(|| change(&changes, None))?;
+        passage.is_back = true;
         // Some roots are of another type by now.
         self.take_secrets(&roots::entries(&self.backing, self.layout.roots)?, &mut passage.secrets)
     }
@@ -201,10 +195,12 @@ impl Heap {
             match secret::find(root.rules) {
                 None => {}
                 Some(Err(reason)) => return Err(RootError::Secret { name: entry.name.clone(), reason }),
-                Some(Ok(shapes)) => self.hall.while_closed(|| {
+                Some(Ok(shapes)) => {
                     // SAFETY: the entry's type is the root's, the door is closed, and the hooks are those of its rules.
-                    unsafe { kept.take(&shapes, root.hooks, self.address(entry.offset)) };
-                }),
+                    let take = || unsafe { kept.take(&shapes, root.hooks, self.address(entry.offset)) };
+                    let taken = self.hall.while_closed(take);
+                    taken.map_err(|reason| RootError::Secret { name: entry.name.clone(), reason })?;
+                }
             }
         }
         Ok(())
@@ -212,14 +208,22 @@ impl Heap {
 
     /// Makes the pool this process's again after a successor has used it, and takes back what was done on the way.
     pub(super) fn undo_passage(&self, is_live: impl Fn(u32) -> bool) -> Result<(), HeapError> {
-        self.know_blocks_again()?;
+        self.forget_blocks()?;
         self.hall.pool().reclaim_used(is_live)?;
+        self.hall.pool().host().drop_unknown_blocks();
         let mut passage = std::mem::take(&mut *self.passage.lock().unwrap_or_else(PoisonError::into_inner));
         // Nothing is known of them where the freeze did not come so far: then nothing was changed either.
         if let Some(before) = passage.entries.take() {
-            for entry in roots::entries(&self.backing, self.layout.roots)? {
-                if !before.contains(&(entry.index, entry.serial)) {
-                    roots::retire(entry.index)?;
+            let entries = roots::entries(&self.backing, self.layout.roots)?;
+            let (old, new): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|entry| before.contains(&(entry.index, entry.serial)));
+            for entry in new {
+                roots::retire(entry.index)?;
+                // What a successor has made is not followed. What this process has made counts in values that both share.
+                let is_own = passage.is_back && entry.generation == generation::current();
+                if is_own && !old.iter().any(|other| other.offset == entry.offset) {
+                    // SAFETY: no entry names it any more, and nobody else has used it.
+                    self.hall.while_closed(|| unsafe { give_back(self.address(entry.offset), &entry) });
                 }
             }
         }
@@ -246,7 +250,8 @@ impl Heap {
         Ok(())
     }
 
-    fn know_blocks_again(&self) -> Result<(), HeapError> {
+    /// What this process knows of the heap's blocks is old: the pool asks its host for each anew.
+    fn forget_blocks(&self) -> Result<(), HeapError> {
         self.backing.look_at_len()?;
         let host = self.hall.pool().host();
         let map = PreservedMap::open(
@@ -255,16 +260,7 @@ impl Heap {
             self.layout.geometry.block_shift,
             host.map_root(),
         )?;
-        let memory = Mapped(&self.backing);
-        let broken = |error: heirloom_abi::pool::PoolError| HeapError::Pool(error.into());
-        let reader = PoolReader::open(&memory, self.layout.control.offset).map_err(broken)?;
-        let mut blocks = Vec::new();
-        for index in 0..reader.nr_blocks() {
-            if let Some(block) = reader.block(index).map_err(broken)? {
-                blocks.push((block.offset, block.run));
-            }
-        }
-        host.know_again(map, blocks.into_iter());
+        host.forget_blocks(map);
         Ok(())
     }
 }
@@ -316,96 +312,4 @@ pub(crate) fn way_back(rules: &[u8], wanted: &[u8]) -> Result<Plan, Option<Strin
         Err(NoWay::Refused(reason)) if evolve::speaks_of_back(rules) => Err(Some(reason)),
         Ok(Way::Taken) | Err(_) => Err(None),
     }
-}
-
-fn refused(name: &str, no: NoWay) -> RootError {
-    let name = name.to_owned();
-    match no {
-        NoWay::Refused(difference) => RootError::Changed { name, difference },
-        NoWay::Damaged(error) => RootError::Type { name, error },
-    }
-}
-
-/// Makes a root's object one of this program's type; false where it is. This thread may allocate, and nobody uses the object.
-pub(super) fn migrate(
-    root: &Declared,
-    entry: &Entry,
-    listener: Option<&Listener>,
-) -> Result<bool, RootError> {
-    match evolve::find_way(&entry.ty, root.ty, Some(root.rules)) {
-        Ok(Way::Taken) => Ok(false),
-        Ok(Way::Planned(plan)) => change(root, entry, &plan, root.ty, listener).map(|()| true),
-        Err(no) => Err(refused(root.name, no)),
-    }
-}
-
-/// Gives a root an object of another type, by one last store. The old one stays as it is.
-fn change(
-    root: &Declared,
-    entry: &Entry,
-    plan: &Plan,
-    wanted: &[u8],
-    listener: Option<&Listener>,
-) -> Result<(), RootError> {
-    let name = root.name;
-    let mut next =
-        NewRoot { name, object_offset: entry.offset, ty: wanted, generation: generation::current() };
-    if plan.is_same_layout {
-        return roots::supersede(&next);
-    }
-    let failed = |error: ConvertError| RootError::Convert { name: name.to_owned(), error };
-    let damaged = |error| RootError::Type { name: name.to_owned(), error };
-    let (old, new) =
-        (TypeView::parse(&entry.ty).map_err(damaged)?, TypeView::parse(wanted).map_err(damaged)?);
-    let layout = room(&new).ok_or_else(|| failed(ConvertError::Shape))?;
-    let place = alloc::allocate_zeroed(layout).map_err(|error| failed(error.into()))?;
-
-    let base = roots::base()?;
-    let object = std::ptr::with_exposed_provenance(base + entry.offset as usize);
-    let total = std::cell::OnceCell::new();
-    let mut progress = |done| {
-        if let Some(Listener(listener)) = listener {
-            let total = *total.get_or_init(|| roots::count_values(entry, &old));
-            listener(Progress { root: name, done, total });
-        }
-    };
-    // SAFETY: the entry says that an object of the old type lies there, which nobody changes; the place is as large as the new type
-    // and zeroed, and the hooks are those of the rules.
-    let done = unsafe { Conversion::new(plan, root.hooks, &mut progress).run(object, place.as_ptr()) };
-    let done = done.map_err(failed).and_then(|nr| {
-        progress(nr);
-        next.object_offset = (place.as_ptr().expose_provenance() - base) as u64;
-        roots::supersede(&next)
-    });
-    if done.is_err() && next.object_offset != entry.offset {
-        // SAFETY: the record did not take it: nobody knows the object.
-        unsafe { release(&Shapes::of(&new), place.as_ptr()) };
-    }
-    if done.is_err() {
-        // SAFETY: just allocated, with this layout, and what was in it is given back.
-        unsafe { alloc::deallocate(place, layout) };
-    }
-    done
-}
-
-/// Gives an object back with all that it owns.
-///
-/// # Safety
-///
-/// An object of the entry's type lies at `at`, and nobody uses it or what it owns any more.
-pub(super) unsafe fn give_back(at: *mut u8, entry: &Entry) {
-    let Ok(ty) = TypeView::parse(&entry.ty) else { return };
-    let Some(layout) = room(&ty) else { return };
-    let Some(place) = std::ptr::NonNull::new(at) else { return };
-    // SAFETY: by the caller; a root's object has a block of its own.
-    unsafe {
-        release(&Shapes::of(&ty), at);
-        alloc::deallocate(place, layout);
-    }
-}
-
-/// The layout of the block of a root's object.
-fn room(ty: &TypeView<'_>) -> Option<Layout> {
-    let (size, align) = (usize::try_from(ty.size).ok()?, usize::try_from(ty.align).ok()?);
-    Layout::from_size_align(size.max(1), align).ok()
 }

@@ -20,6 +20,7 @@
 
 mod aftermath;
 mod bytes;
+mod change;
 pub(crate) mod diary;
 pub(crate) mod door;
 mod find;
@@ -41,7 +42,7 @@ pub(crate) mod tree;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub struct Heap {
     options: Options,
     origin: Origin,
     generation: u32,
+    /// The highest that has had the heap: this one, or that of a successor from which it was taken back. The next successor's is beyond.
+    last_generation: AtomicU32,
     freeze_us: u64,
     frozen_ns: u64,
     restore_us: u64,
@@ -85,8 +88,10 @@ pub struct Heap {
     set_aside: Option<(std::path::PathBuf, std::string::String)>,
     /// What was found, if its owner had died.
     recovery: Option<std::boxed::Box<Recovery>>,
-    /// True where nobody had it open.
-    was_left: bool,
+    /// True where this process has had it open before.
+    was_open_here: bool,
+    /// What no root reached as it was taken over, where the options asked and nobody had it open.
+    unreached: Option<reclaim::Found>,
     /// What became of poisoned roots.
     poisoned: Vec<Poisoned>,
     /// How it came.
@@ -102,7 +107,7 @@ pub struct Heap {
     /// CPU slots that were in use when the heap was frozen.
     live_cpus: Mutex<Vec<bool>>,
     gone: AtomicBool,
-    /// What the hand-over that is under way does with types.
+    /// What the hand-over that has frozen the heap did with types.
     passage: Mutex<migrate::Passage>,
 }
 
@@ -259,10 +264,13 @@ impl Heap {
 
     /// Does what the options say about poisoned roots, and about leaks where nobody had the heap open. The door has not been opened yet.
     fn look_after(&mut self) {
-        self.poisoned = self.remedy_poison();
-        if self.options.reclaim_leaks && self.was_left {
-            self.reclaimed = Some(self.reclaim_leaks());
-        }
+        let order = roots::poisoned();
+        let mut poisoned = self.remedy_poison(true);
+        self.reclaimed = self.unreached.take().map(|found| self.give_back(found, &poisoned));
+        // What is repaired, the program may have taken things out of: nothing is given back any more.
+        poisoned.extend(self.remedy_poison(false));
+        poisoned.sort_by_key(|one| order.iter().position(|name| *name == one.root));
+        self.poisoned = poisoned;
     }
 
     /// Figures of the heap and of the hand-over that brought it.
@@ -350,10 +358,13 @@ impl Heap {
 
     /// Freezes the pool and writes that it is; the door is closed.
     fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
-        self.hall.pool().host().keep_spares(0);
+        // Somebody may have asked to keep memory since the hand-over began.
+        spares::keep(self.hall.pool(), 0);
+        diary::wipe(self.hall.pool(), &self.backing);
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
         state.phase = Phase::Frozen;
+        state.generation = state.generation.max(self.last_generation.load(Relaxed));
         state.flags = if seal { Flags::CLEAN.with(Flags::SEALED) } else { Flags::CLEAN };
         state.frozen_ns = since_ns;
         state.last_operation_ns = since_ns;
@@ -372,6 +383,7 @@ impl Drop for Heap {
                     eprintln!("heirloom: secrets stay in the heap as it closes: {error}");
                 }
                 let seal = self.options.seal.unwrap_or(self.options.file.is_some());
+                self.hall.pool().trim();
                 // A header that cannot be written leaves `Running`: the next owner recovers.
                 let _ = self.close_up(seal, now);
                 roots::forget_all(self.hall.instance());

@@ -7,7 +7,7 @@
 #![expect(unsafe_code, reason = "vouches for the mapped file to the pool")]
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
-use super::{Heap, HeapError, Options, Origin, map_pages, recovery, roots, spares, tree};
+use super::{Heap, HeapError, Options, Origin, map_pages, reclaim, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
 use crate::channel::{self, Channel, Freeze, Incoming, IncomingError, Point, Source, point};
 use crate::note::{Candidate, CandidateError};
@@ -108,7 +108,10 @@ pub(super) fn inherit(incoming: Incoming, options: Options) -> Result<Heap, Heap
         Ok(mut heap) => {
             heap.luggage = Mutex::new(incoming.take_luggage().into_iter().collect());
             match incoming.acknowledge() {
-                Ok(()) => Ok(heap),
+                Ok(()) => {
+                    channel::fdstore::take_role_of_predecessor();
+                    Ok(heap)
+                }
                 Err(error) => {
                     // The predecessor has it again: this process must not touch it any more.
                     heap.abandon();
@@ -239,6 +242,11 @@ pub(super) fn take_over(
     let mine = this_program()?;
     let mut heap = take_over_mapped(backing, options, &mine, Came { channel, helper: 0 })?;
     heap.luggage = Mutex::new(luggage.into_iter().collect());
+    // What a predecessor that died had superseded: nobody can want it back.
+    heap.settle_migrations()?;
+    if heap.options.reclaim_leaks {
+        heap.unreached = Some(heap.look_for_leaks());
+    }
     heap.migrate_at_open()?;
     Ok(heap)
 }
@@ -346,7 +354,7 @@ fn recover(
     let origin = Origin::Recovered { folded: found.folded, returned: found.returned };
     let mut heap = finish(pool, backing, layout, options, origin, via(header.state, way), start)?;
     let took = Duration::from_micros(heap.restore_us);
-    heap.recovery = Some(std::boxed::Box::new(left.with(&found, took)));
+    heap.recovery = Some(std::boxed::Box::new(left.with(&found, aftermath.open, took)));
     Ok(heap)
 }
 
@@ -427,13 +435,16 @@ fn open(
     state: State,
     restore_us: u64,
 ) -> Result<Heap, HeapError> {
+    let id = backing.read_header()?.identity.id;
     pool.host().set_prefault(options.prefault);
     spares::keep(&pool, options.spare_memory);
     aftermath::reset_slots(&pool, &backing, &layout);
     // The door is closed still: nobody is inside before the heap is acknowledged.
     let hall = Hall::new(pool).ok_or(std::io::ErrorKind::StorageFull).map_err(std::io::Error::from)?;
     let hall = std::boxed::Box::new(hall).announce().map_err(|_| HeapError::AlreadyOpen)?;
-    generation::set(state.generation);
+    let start = backing.base().addr().get();
+    generation::set(state.generation, start..start + layout.reserved as usize);
+    let was_open_here = reclaim::note_open(id);
     note::format_note();
     roots::open(hall.instance(), backing.clone(), layout.roots, options.migrate_progress.clone());
     Ok(Heap {
@@ -443,13 +454,15 @@ fn open(
         options,
         origin,
         generation: state.generation,
+        last_generation: AtomicU32::new(state.generation),
         freeze_us: state.freeze_us,
         frozen_ns: state.frozen_ns,
         restore_us,
         migration_us: AtomicU64::new(0),
         set_aside: None,
         recovery: None,
-        was_left: false,
+        was_open_here,
+        unreached: None,
         poisoned: Vec::new(),
         channel: Channel::from_number(state.previous_channel),
         kept: Vec::new(),

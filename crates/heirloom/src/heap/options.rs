@@ -29,6 +29,7 @@ pub struct Options {
     pub(crate) seal: Option<bool>,
     pub(crate) cold_start: bool,
     pub(crate) reclaim_leaks: bool,
+    pub(crate) holds_nothing: bool,
     pub(crate) migrate: Migrate,
     pub(crate) migrate_progress: Option<Listener>,
     pub(crate) on_poison: Vec<Policy>,
@@ -51,6 +52,7 @@ impl Default for Options {
             seal: None,
             cold_start: false,
             reclaim_leaks: false,
+            holds_nothing: false,
             migrate: Migrate::AtOpen,
             migrate_progress: None,
             on_poison: Vec::new(),
@@ -183,10 +185,27 @@ impl Options {
     /// had in their hands, and whatever was forgotten before. It costs a walk over all objects, so a hand-over between living
     /// processes never does it; the default is no. [`crate::Heap::reclaimed`] tells what came of it.
     ///
+    /// It is asked before any code of the program runs, so what a [`Default`], a migration or a repair takes hold of is not given back.
+    /// A process that had the same heap open before may hold objects from that time: it gives nothing back and says so, unless
+    /// it vouches for itself ([`Options::holds_nothing`]).
+    ///
     /// Nothing is dropped, memory is given back. It is not for a program that keeps addresses of its own allocations
     /// ([`crate::alloc`]) in integers: no type says that they are in use.
     pub fn reclaim_leaks(mut self, wanted: bool) -> Self {
         self.reclaim_leaks = wanted;
+        self
+    }
+
+    /// Vouches that this process holds nothing of this heap from an earlier time at which it had it open, so that
+    /// [`Options::reclaim_leaks`] gives back what no root reaches now too. A process that opens a heap once needs no such word.
+    ///
+    /// # Safety
+    ///
+    /// No [`Box`](crate::Box), [`Vec`](crate::Vec) or other owner or address of objects of the heap is used any more that does not lie in
+    /// the heap itself, be it in a static, in another thread or in memory of the process.
+    #[expect(unsafe_code, reason = "lets the caller vouch for what cannot be checked")]
+    pub unsafe fn holds_nothing(mut self) -> Self {
+        self.holds_nothing = true;
         self
     }
 

@@ -8,7 +8,10 @@
 //! ```
 //!
 //! What is replaced is not dropped: it may be half changed, and a destructor would follow whatever it finds. Its memory is
-//! what [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back, which comes behind this.
+//! what [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back, between what is replaced and what is repaired (`reclaim`).
+//!
+//! An object of an older type is made one of this program's before it is repaired or kept, since who declares one of these says that
+//! it can be looked at. It is not before it is replaced, nor without a word: then the heap is not opened.
 #![expect(unsafe_code, reason = "replaces and repairs objects that nobody refers to yet")]
 
 use std::fmt;
@@ -41,13 +44,13 @@ impl<T> OnPoison<T> {
         Self(Way::Replace(T::default))
     }
 
-    /// Hands it to a function, which sees that it is whole again. Locks in it are free by then, and poisoned still. Where the
+    /// Hands it to a function, which sees that it is whole again. One of an older type is migrated before. Locks in it are free by then, and poisoned still. Where the
     /// function panics, opening the heap does, and the root stays poisoned.
     pub fn repair(repair: impl Fn(&mut T) + Send + Sync + 'static) -> Self {
         Self(Way::Repair(Arc::new(repair)))
     }
 
-    /// Takes it as it is, and clears the poison of the root. That of locks in it stays, as theirs says which.
+    /// Takes it as it is (or migrated, where it is of an older type), and clears the poison of the root. That of locks in it stays, as theirs says which.
     pub fn keep() -> Self {
         Self(Way::Keep)
     }
@@ -81,6 +84,8 @@ pub struct Poisoned {
 #[derive(Clone)]
 pub(crate) struct Policy {
     root: &'static str,
+    /// The object is looked at; so it may be migrated.
+    pub(super) looks: bool,
     apply: Arc<dyn Fn(&Inside<'_>) -> Remedy + Send + Sync>,
 }
 
@@ -96,43 +101,56 @@ impl fmt::Debug for Policy {
 
 impl Policy {
     pub(crate) fn new<T: Heritable + Default + Sync>(root: &'static Root<T>, on_poison: OnPoison<T>) -> Self {
+        let looks = !matches!(on_poison.0, Way::Replace(_));
         let apply = move |inside: &Inside<'_>| {
+            if let Way::Replace(make) = &on_poison.0 {
+                return if root.replace(make()).is_ok() { Remedy::Replaced } else { Remedy::Failed };
+            }
             if root.try_get(inside).is_err() {
                 return Remedy::Failed;
             }
             let object = std::ptr::with_exposed_provenance_mut::<T>(root.declared().cell.load(Acquire));
             match &on_poison.0 {
-                Way::Replace(make) => {
-                    let new = make();
-                    // SAFETY: the object is the root's, and nobody has been inside to refer to it or to anything in it: the
-                    // door has not been opened. The old value is forgotten.
-                    unsafe { object.write(new) };
-                    Remedy::Replaced
-                }
                 Way::Repair(repair) => {
-                    // SAFETY: as above.
+                    // SAFETY: the object is the root's, and nobody has been inside to refer to it or to anything in it: the
+                    // door has not been opened.
                     repair(unsafe { &mut *object });
                     Remedy::Repaired
                 }
-                Way::Keep => Remedy::Kept,
+                Way::Keep | Way::Replace(_) => Remedy::Kept,
             }
         };
-        Self { root: root.name(), apply: Arc::new(apply) }
+        Self { root: root.name(), looks, apply: Arc::new(apply) }
     }
 }
 
 impl Heap {
+    /// What the options say of a root, if it is poisoned.
+    pub(super) fn policy(&self, root: &str) -> Option<&Policy> {
+        self.options.on_poison.iter().find(|policy| policy.root == root)
+    }
+
     /// Roots that were poisoned when the heap was opened, and what became of them.
     pub fn poisoned(&self) -> &[Poisoned] {
         &self.poisoned
     }
 
-    /// Applies what the options say to each poisoned root. The door has not been opened yet.
-    pub(super) fn remedy_poison(&self) -> Vec<Poisoned> {
-        let names = roots::poisoned();
+    /// The roots that are going to be replaced, for being poisoned. Nobody looks at what they have before that.
+    pub(super) fn find_to_be_replaced(&self) -> Vec<String> {
+        roots::poisoned().into_iter().filter(|name| self.is_replaced(name)).collect()
+    }
+
+    fn is_replaced(&self, name: &str) -> bool {
+        self.policy(name).is_some_and(|policy| !policy.looks)
+    }
+
+    /// Applies what the options say to each poisoned root, all that are to be replaced (`replaces`) or all others. The door has not
+    /// been opened yet.
+    pub(super) fn remedy_poison(&self, replaces: bool) -> Vec<Poisoned> {
+        let is_due = |name: &String| self.is_replaced(name) == replaces;
+        let names: Vec<String> = roots::poisoned().into_iter().filter(is_due).collect();
         let remedy = |inside: &Inside<'_>, name: &str| {
-            let policy = self.options.on_poison.iter().find(|policy| policy.root == name);
-            let remedy = policy.map_or(Remedy::None, |policy| (policy.apply)(inside));
+            let remedy = self.policy(name).map_or(Remedy::None, |policy| (policy.apply)(inside));
             // Killed before this, the next opening does it again.
             if !matches!(remedy, Remedy::None | Remedy::Failed) {
                 let _damaged_is_seen_elsewhere = roots::set_poisoned(name, false);

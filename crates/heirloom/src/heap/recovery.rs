@@ -1,7 +1,8 @@
 //! What an owner that died has left, root by root: who was inside, and what was being changed.
 //!
 //! It is read before anything is recovered. Which locks were held says what was being changed, as far as the locks go: a root that
-//! is a `Mutex` or an `RwLock` has its word at its start. A change to data that no lock guards leaves no trace here.
+//! is a `Mutex` or an `RwLock` has its word at its start. A change to data that no lock guards leaves no trace here; the collections are whole in
+//! either case (`docs/crash-safety.md`).
 
 use std::fmt;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Recovery {
     pub threads: u32,
     /// Those of them that were inside when they died.
     pub threads_inside: u32,
+    /// Changes that were cut off and have been undone: transactions, and changes of collections that take more than one store.
+    pub undone: u32,
     /// Free slots that were listed in magazines and accumulators, and are in the bitmaps again.
     pub folded: u64,
     /// Slots given back because they had not been stored anywhere yet.
@@ -59,7 +62,8 @@ impl Recovery {
         self.roots.iter().filter(|root| matches!(root.lock, Some(Left::BeingChanged { .. } | Left::Poisoned)))
     }
 
-    pub(super) fn with(mut self, found: &Recovered, took: Duration) -> Self {
+    pub(super) fn with(mut self, found: &Recovered, undone: u32, took: Duration) -> Self {
+        self.undone = undone;
         (self.folded, self.returned, self.slabs, self.took) =
             (found.folded, found.returned, found.slabs, took);
         self
@@ -95,6 +99,7 @@ pub(super) fn look(backing: &Backing, header: &Header) -> Result<Recovery, HeapE
         was_frozen: header.state.phase == Phase::Frozen,
         threads,
         threads_inside,
+        undone: 0,
         folded: 0,
         returned: 0,
         slabs: 0,
@@ -105,13 +110,17 @@ pub(super) fn look(backing: &Backing, header: &Header) -> Result<Recovery, HeapE
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { owner_pid, generation, threads, threads_inside, folded, returned, took, .. } = self;
+        let Self { owner_pid, generation, threads, threads_inside, undone, folded, returned, took, .. } =
+            self;
         let frozen = if self.was_frozen { ", after it had frozen the heap" } else { "" };
         writeln!(
             f,
             "process {owner_pid}, generation {generation}, died{frozen}: {threads_inside} of {threads} threads were inside"
         )?;
         write!(f, "{folded} free slots were listed outside the bitmaps, {returned} given back, in {took:?}")?;
+        if *undone > 0 {
+            write!(f, "\n{undone} changes were cut off, and have been undone")?;
+        }
         for root in &self.roots {
             write!(f, "\nroot {}: ", root.name)?;
             match root.lock {

@@ -16,7 +16,7 @@ use heirloom_abi::heap::Region;
 use heirloom_abi::roots::{self, NewRoot, Roots, RootsError};
 use heirloom_abi::types::{TypeView, TypesError};
 
-use super::{Inside, bytes, migrate};
+use super::{Inside, bytes, change};
 use crate::backing::Backing;
 use crate::evolve::ConvertError;
 use crate::evolve::Listener;
@@ -69,6 +69,15 @@ pub enum RootError {
         /// The first difference.
         difference: String,
     },
+    /// The object may be half changed, so it was not made one of this program's type: nobody has asked for that.
+    #[error(
+        "root `{name}` is poisoned (a thread died, or panicked, while it changed it) and of an older type; say what becomes of it: \
+         `Options::on_poison`"
+    )]
+    Poisoned {
+        /// Which root.
+        name: String,
+    },
     /// The object could not be made one of this program's type.
     #[error("root `{name}` cannot be migrated: {error}")]
     Convert {
@@ -118,6 +127,12 @@ pub(crate) struct Entry {
     pub(crate) ty: Vec<u8>,
     pub(crate) offset: u64,
     pub(crate) serial: u64,
+    /// The generation that made it.
+    pub(crate) generation: u32,
+    /// The number of the batch with which it came.
+    pub(crate) batch: u32,
+    /// What it reaches may be half changed.
+    pub(crate) is_poisoned: bool,
     /// No other entry of its name counts.
     pub(crate) is_current: bool,
 }
@@ -136,14 +151,30 @@ pub(crate) fn entries_of(roots: &Roots<'_>) -> Vec<Entry> {
         ty: root.ty.to_owned(),
         offset: root.object_offset,
         serial: root.serial,
+        generation: root.generation,
+        is_poisoned: root.state == roots::RootState::Poisoned,
+        batch: root.batch.id,
         is_current: !roots.is_superseded(&root),
     };
     roots.iter_all().map(entry).collect()
 }
 
-/// Gives a root of the open heap another object.
-pub(super) fn supersede(root: &NewRoot<'_>) -> Result<(), RootError> {
-    with_record(|record| roots::supersede(record, root).map(drop))
+/// Gives some roots of the open heap other objects, all of them by one last store, or none.
+pub(super) fn supersede(changed: &[NewRoot<'_>]) -> Result<(), RootError> {
+    with_record(|record| {
+        let batch = roots::new_batch(record, u32::try_from(changed.len()).unwrap_or(u32::MAX))?;
+        let mut entered = Vec::new();
+        for root in changed {
+            match roots::supersede(record, root, batch) {
+                Ok(index) => entered.push(index),
+                Err(error) => {
+                    entered.into_iter().try_for_each(|index| roots::retire(record, index))?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Forgets an entry of the open heap.
@@ -151,10 +182,11 @@ pub(super) fn retire(index: usize) -> Result<(), RootError> {
     with_record(|record| roots::retire(record, index))
 }
 
-/// The address of the open heap.
-pub(super) fn base() -> Result<usize, RootError> {
+/// The addresses of the open heap, as far as its file reaches.
+pub(super) fn addresses() -> Result<std::ops::Range<usize>, RootError> {
     let table = table_or_closed()?;
-    Ok(table.backing.base().as_ptr().expose_provenance())
+    let base = table.backing.base().as_ptr().expose_provenance();
+    Ok(base..base + table.backing.len() as usize)
 }
 
 /// Counts the values that an entry's object reaches.
@@ -191,7 +223,8 @@ pub(super) fn format(backing: &Backing, region: Region) -> Result<(), RootError>
     Ok(roots::init(unsafe { record(backing, region) })?)
 }
 
-/// Checks a record: every object lies in the blocks and apart from the others, and `candidate` knows its type.
+/// Checks a record: every object of every entry lies in the blocks and apart from the others, and `candidate` knows the types of those
+/// that count.
 pub(super) fn validate(
     backing: &Backing,
     region: Region,
@@ -200,8 +233,9 @@ pub(super) fn validate(
 ) -> Result<(), CheckError> {
     let copy = copy_of(backing, region)?;
     let roots = Roots::read(&copy).map_err(RootError::from)?;
+    // Those that were superseded too: their objects are still to be given back.
     let mut objects = Vec::new();
-    for root in roots.iter() {
+    for root in roots.iter_all() {
         let end = root.object_offset.checked_add(root.object_bytes.max(1));
         let Some(end) = end.filter(|&end| root.object_offset >= first_block && end <= backing.len()) else {
             let (name, offset) = (root.name.to_owned(), root.object_offset);
@@ -211,8 +245,10 @@ pub(super) fn validate(
     }
     objects.sort_unstable();
     for pair in objects.windows(2) {
-        let ((_, end, first), (offset, _, second)) = (pair[0], pair[1]);
-        if offset < end {
+        let ((start, end, first), (offset, other_end, second)) = (pair[0], pair[1]);
+        // A root whose description changed, and nothing else, has two entries for one object.
+        let is_one = start == offset && end == other_end && first == second;
+        if offset < end && !is_one {
             let (first, second) = (first.to_owned(), second.to_owned());
             return Err(RootError::Overlap { first, second, offset }.into());
         }
@@ -374,6 +410,23 @@ impl<T: Heritable + Default + Sync> Root<T> {
         Ok(self.keep(table, made.into_place().as_ptr().expose_provenance()))
     }
 
+    /// Puts `object` in the place of the root's object, which is forgotten. That may be of another type; it is not looked at.
+    pub(super) fn replace(&'static self, object: T) -> Result<(), RootError> {
+        let made =
+            Made::new(object).map_err(|error| RootError::NoRoom { name: self.name().to_owned(), error })?;
+        let mut table = table();
+        let table = table.as_mut().ok_or(RootError::Closed)?;
+        let copy = copy_of(&table.backing, table.region)?;
+        let Some(old) = Roots::read(&copy)?.find(self.name()).map(|root| root.index) else { return Ok(()) };
+        let offset = made.place.addr().get() - table.backing.base().addr().get();
+        let (ty, generation) = (self.type_bytes(), generation::current());
+        let new = NewRoot { name: self.name(), object_offset: offset as u64, ty, generation };
+        supersede(std::slice::from_ref(&new))?;
+        self.keep(table, made.into_place().as_ptr().expose_provenance());
+        // SAFETY: the table's lock is held, and this is the only reference to the record.
+        Ok(roots::retire(unsafe { record(&table.backing, table.region) }, old)?)
+    }
+
     /// The root's address, if there is an object.
     fn find(&'static self, table: &mut Option<Table>) -> Result<Option<usize>, RootError> {
         let table = table.as_mut().ok_or(RootError::Closed)?;
@@ -386,15 +439,16 @@ impl<T: Heritable + Default + Sync> Root<T> {
             let entries = entries_of(&roots);
             old = entries.into_iter().find(|entry| entry.index == root.index).ok_or(RootError::Closed)?;
             // The old type is still to be had from nowhere else: the table is locked, and every thread asks here first.
-            migrate::migrate(self.declared(), &old, table.listener.as_ref())?;
+            change::migrate(self.declared(), &old, table.listener.as_ref())?;
             changed = copy_of(&table.backing, table.region)?;
             root = Roots::read(&changed)?.find(self.name()).ok_or(RootError::Closed)?;
             // SAFETY: the table's lock is held, and this is the only reference to the record.
             roots::retire(unsafe { record(&table.backing, table.region) }, old.index)?;
-            if root.object_offset != old.offset {
+            // What may be half changed is not followed: it is left over.
+            if root.object_offset != old.offset && !old.is_poisoned {
                 let at = std::ptr::with_exposed_provenance_mut(base + old.offset as usize);
                 // SAFETY: no entry names it any more, and nothing new refers to it: it was only read.
-                unsafe { migrate::give_back(at, &old) };
+                unsafe { change::give_back(at, &old) };
             }
         }
         Ok(Some(self.keep(table, base + root.object_offset as usize)))

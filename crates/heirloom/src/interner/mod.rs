@@ -59,7 +59,7 @@ unsafe impl ZeroNiche for Symbol {}
 ///
 /// # Invariants
 ///
-/// - The table holds the handle of every string, once, where a probe for the hash of its bytes finds it.
+/// - The table holds the handle of every string, where a probe for the hash of its bytes finds it.
 /// - No two strings are equal.
 #[repr(C)]
 pub struct Interner {
@@ -134,7 +134,7 @@ impl Interner {
             Place::Vacant(index) => index,
         };
         let symbol = Symbol::of(self.len()).ok_or(AllocError::TOO_LARGE)?;
-        // Whatever can fail comes first; then the string, and last what leads to it.
+        // Whatever can fail comes first; then what leads to the string, which leads nowhere until, last, the string is there.
         let owned = BoxStr::try_from_str(text)?;
         self.strings.try_reserve(1)?;
         let index = if self.table.may_fill(index) {
@@ -143,8 +143,8 @@ impl Interner {
             self.grow()?;
             self.table.vacant(hash)
         };
-        self.strings.push(owned);
         self.table.fill(index, hash, symbol);
+        self.strings.push(owned);
         Ok(symbol)
     }
 

@@ -1,5 +1,7 @@
 //! Swiss tables: buckets downwards from the control bytes, which say which of them are full.
 
+use crate::hash_map::table::CUT;
+
 use super::{Argument, Memory, Misplaced, Place, Walk, ensure};
 
 /// Control bytes are looked at in groups of so many.
@@ -8,14 +10,20 @@ const GROUP: u64 = 16;
 impl<M: Memory, F: FnMut(Place)> Walk<'_, M, F> {
     /// `| control | mask | len | growth_left | ..`; a bucket is a key, then a value, as in C.
     pub(super) fn table(&mut self, at: u64, key: Argument, value: Argument) -> Result<(), Misplaced> {
-        let (control, mask, len) = (self.word(at, 0)?, self.word(at, 8)?, self.word(at, 16)?);
+        let (control, mask, count) = (self.word(at, 0)?, self.word(at, 8)?, self.word(at, 16)?);
+        // What a kill has cut off says nothing: the control bytes do.
+        let len = Some(count).filter(|count| count & CUT == 0);
         if mask == 0 {
-            return ensure(control == 0 && len == 0, at, "there is no table, but something in it");
+            return ensure(
+                control == 0 && len.is_none_or(|len| len == 0),
+                at,
+                "there is no table, but something in it",
+            );
         }
         let buckets = mask.checked_add(1).filter(|buckets| buckets.is_power_of_two() && *buckets >= 4);
         let buckets = buckets
             .ok_or(Misplaced::Wrong { address: at, what: "the number of buckets is no power of two" })?;
-        ensure(len < buckets, at, "there are more values than buckets")?;
+        ensure(len.is_none_or(|len| len < buckets), at, "there are more values than buckets")?;
         let too_large = Misplaced::Wrong { address: at, what: "the table exceeds any memory" };
         let shape = Shape::of(key, value, buckets).ok_or(too_large)?;
         let start = control.checked_sub(shape.control).ok_or(too_large)?;
@@ -32,7 +40,11 @@ impl<M: Memory, F: FnMut(Place)> Walk<'_, M, F> {
             for index in (first..buckets).zip(group).filter(|(_, byte)| *byte < 0x80).map(|(index, _)| index)
             {
                 full += 1;
-                ensure(full <= len, at, "more buckets are full than there are values")?;
+                ensure(
+                    full <= len.unwrap_or(buckets - 1),
+                    at,
+                    "more buckets are full than there are values",
+                )?;
                 let bucket = control - (index + 1) * shape.stride;
                 for (argument, part, offset) in [(0, key, 0), (1, value, shape.value)] {
                     if part.size != 0 {
@@ -41,7 +53,7 @@ impl<M: Memory, F: FnMut(Place)> Walk<'_, M, F> {
                 }
             }
         }
-        ensure(full == len, at, "fewer buckets are full than there are values")
+        ensure(len.is_none_or(|len| full == len), at, "fewer buckets are full than there are values")
     }
 
     /// `| Vec<BoxStr> | table of handles | seed |`; strings are its own, and no elements.

@@ -192,9 +192,22 @@ impl<T, C: Count> Shared<T, C> {
         }
     }
 
-    /// Takes the value out if this is the only strong pointer; else drops the pointer.
+    /// Takes the value out if this is the only strong pointer; else drops the pointer. Where several threads do so with the last pointers
+    /// there are, exactly one gets the value.
     pub fn into_inner(this: Self) -> Option<T> {
-        Self::try_unwrap(this).ok()
+        let mut this = ManuallyDrop::new(this);
+        // Counted down first: of two who looked first, each might see the other.
+        let block = let_go(&mut this.block)?;
+        // SAFETY: this pointer was counted until now, so the block is there. Where the strong count went to 0 just now, the value is live, ours
+        // alone, and read once; the weak pointer that the strong ones had is dropped.
+        unsafe {
+            if !C::subtract(&(*block.as_ptr()).counts, 1) {
+                return None;
+            }
+            let value = (*block.as_ptr()).value.assume_init_read();
+            drop(Weak::<T, C>::from_block(block));
+            Some(value)
+        }
     }
 
     /// Takes the value out if this is the only strong pointer; else clones it.

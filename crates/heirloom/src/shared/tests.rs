@@ -192,3 +192,35 @@ fn it_compares_and_prints_like_its_value() {
     assert_eq!(format!("{a:?} {a} {:?}", Rc::downgrade(&a)), "4 4 (Weak)");
     assert_eq!((Rc::into_inner(b), Rc::unwrap_or_clone(a)), (Some(3), 4));
 }
+
+/// As std promises: of the last owners, whichever of them looks first, one gets the value.
+#[test]
+fn one_of_two_last_owners_gets_the_value() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let rounds = if cfg!(miri) { 20 } else { 20_000 };
+    let (one, other): (std::vec::Vec<_>, std::vec::Vec<_>) = (0..rounds)
+        .map(|nr| {
+            let owner = Arc::new(nr);
+            (owner.clone(), owner)
+        })
+        .unzip();
+    let arrived = AtomicUsize::new(0);
+    let give_up = |owners: std::vec::Vec<Arc<usize>>| {
+        let one_by_one = owners.into_iter().enumerate().map(|(nr, owner)| {
+            // Both at once, as far as can be had.
+            arrived.fetch_add(1, SeqCst);
+            while arrived.load(SeqCst) < 2 * (nr + 1) {
+                std::thread::yield_now();
+            }
+            Arc::into_inner(owner)
+        });
+        one_by_one.collect::<std::vec::Vec<_>>()
+    };
+    let (here, there) = std::thread::scope(|scope| {
+        let there = scope.spawn(|| give_up(other));
+        (give_up(one), there.join().unwrap())
+    });
+    for (nr, got) in here.into_iter().zip(there).enumerate() {
+        assert!(matches!(got, (Some(value), None) | (None, Some(value)) if value == nr), "{nr}: {got:?}");
+    }
+}

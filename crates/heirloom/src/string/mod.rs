@@ -278,10 +278,8 @@ impl String {
         for at in [range.start, range.end] {
             assert!(self.is_char_boundary(at), "byte {at} is not the start of a character");
         }
-        self.bytes.reserve(text.len());
         // INVARIANT: whole characters go, and whole characters come.
-        self.bytes.remove_range(range.clone());
-        self.bytes.insert_slice(range.start, text.as_bytes());
+        self.bytes.replace_range(range, text.as_bytes());
     }
 
     /// Drops the text from byte `len` on; does nothing if there is none.
@@ -318,8 +316,7 @@ impl String {
         let mut kept = std::string::String::with_capacity(self.len());
         kept.extend(self.chars().filter(|&character| keep(character)));
         // The result is never longer, so it fits where the text lies.
-        self.clear();
-        self.push_str(&kept);
+        self.bytes.replace_range(.., kept.as_bytes());
     }
 }
 

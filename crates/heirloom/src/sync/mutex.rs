@@ -79,7 +79,7 @@ impl<T> Mutex<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let mut word = self.word.load(Relaxed);
-        while let Some(taken) = take_over(word) {
+        while let Some(taken) = self.take_over(word) {
             match self.word.compare_exchange_weak(word, taken, Acquire, Relaxed) {
                 Ok(_) => return Some(MutexGuard::new(self)),
                 Err(now) => word = now,
@@ -91,12 +91,12 @@ impl<T> Mutex<T> {
     /// Returns whether a holder panicked, or was stopped with its process.
     pub fn is_poisoned(&self) -> bool {
         let word = self.word.load(Relaxed);
-        word & POISONED != 0 || is_abandoned(word)
+        word & POISONED != 0 || self.is_abandoned(word)
     }
 
     /// Declares that the value has been looked after.
     pub fn clear_poison(&self) {
-        let mend = |word: u32| Some(if is_abandoned(word) { 0 } else { word & !POISONED });
+        let mend = |word: u32| Some(if self.is_abandoned(word) { 0 } else { word & !POISONED });
         let _always_mended = self.word.fetch_update(Relaxed, Relaxed, mend);
     }
 
@@ -112,12 +112,12 @@ impl<T> Mutex<T> {
 
     #[cold]
     fn lock_slowly(&self) {
-        futex::spin(|| take_over(self.word.load(Relaxed)).is_some());
+        futex::spin(|| self.take_over(self.word.load(Relaxed)).is_some());
         // Whoever has slept must assume that others still do.
         let mut contended = 0;
         let mut word = self.word.load(Relaxed);
         loop {
-            let next = match take_over(word) {
+            let next = match self.take_over(word) {
                 Some(taken) => taken | contended,
                 None => word | CONTENDED,
             };
@@ -127,13 +127,35 @@ impl<T> Mutex<T> {
                 word = now;
                 continue;
             }
-            if take_over(word).is_some() {
+            if self.take_over(word).is_some() {
                 return;
             }
             futex::wait(&self.word, next);
             contended = CONTENDED;
             word = self.word.load(Relaxed);
         }
+    }
+
+    /// Returns the word by which this generation takes the mutex, if it is free.
+    #[inline]
+    fn take_over(&self, word: u32) -> Option<u32> {
+        if self.is_abandoned(word) {
+            // Those who waited for the holder are as dead as it is.
+            return Some(held() | POISONED);
+        }
+        (word & LOCKED == 0).then(|| held() | word)
+    }
+
+    /// Returns whether an earlier generation left the mutex locked.
+    ///
+    /// Whoever locked it before this process had this heap is of this process, so the mutex is not in the heap, and still held.
+    #[inline]
+    fn is_abandoned(&self, word: u32) -> bool {
+        let holder = word & !(CONTENDED | POISONED);
+        holder & LOCKED != 0
+            && holder != held()
+            && holder >> GENERATION_SHIFT != 0
+            && generation::is_in_heap(&self.word)
     }
 
     #[inline]
@@ -157,15 +179,6 @@ fn held() -> u32 {
     generation::current() << GENERATION_SHIFT | LOCKED
 }
 
-/// Returns whether an earlier generation left the mutex locked.
-///
-/// Whoever locked it before this process had a heap is of this process, so the mutex is not in the heap, and still held.
-#[inline]
-fn is_abandoned(word: u32) -> bool {
-    let holder = word & !(CONTENDED | POISONED);
-    holder & LOCKED != 0 && holder != held() && holder >> GENERATION_SHIFT != 0
-}
-
 /// Reads what a mutex's holder has left, from its first four bytes.
 pub(super) fn left_in(word: u32) -> Left {
     if word & LOCKED != 0 {
@@ -175,16 +188,6 @@ pub(super) fn left_in(word: u32) -> Left {
     } else {
         Left::Free
     }
-}
-
-/// Returns the word by which this generation takes the mutex, if it is free.
-#[inline]
-fn take_over(word: u32) -> Option<u32> {
-    if is_abandoned(word) {
-        // Those who waited for the holder are as dead as it is.
-        return Some(held() | POISONED);
-    }
-    (word & LOCKED == 0).then(|| held() | word)
 }
 
 /// Access to the value of a [`Mutex`]; lets go when it is dropped.

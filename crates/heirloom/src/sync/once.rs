@@ -16,7 +16,8 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{
     AtomicU32,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
+    compiler_fence,
 };
 
 use super::{ONCE_FORMAT_VERSION, futex};
@@ -82,7 +83,7 @@ impl Once {
     /// True where a runner panicked or was stopped with its process, and nothing has been run to its end since.
     pub fn is_poisoned(&self) -> bool {
         let word = self.word.load(Relaxed);
-        word & STATE != DONE && (word & POISONED != 0 || is_abandoned(word))
+        word & STATE != DONE && (word & POISONED != 0 || self.is_abandoned(word))
     }
 
     #[cold]
@@ -102,7 +103,7 @@ impl Once {
         loop {
             match word & STATE {
                 DONE => return,
-                RUNNING if !is_abandoned(word) => {
+                RUNNING if !self.is_abandoned(word) => {
                     futex::wait(&self.word, word);
                     word = self.word.load(Acquire);
                 }
@@ -119,14 +120,15 @@ impl Once {
         f();
         runner.end = DONE;
     }
-}
 
-/// Returns whether an earlier generation left the word as its own; as for a mutex, what ran before there was a heap is of this process.
-fn is_abandoned(word: u32) -> bool {
-    let holder = word >> GENERATION_SHIFT;
-    word & STATE == RUNNING
-        && holder != 0
-        && holder != generation::current() << GENERATION_SHIFT >> GENERATION_SHIFT
+    /// Returns whether an earlier generation left the word as its own; as for a mutex, what lies outside the heap is of this process.
+    fn is_abandoned(&self, word: u32) -> bool {
+        let holder = word >> GENERATION_SHIFT;
+        word & STATE == RUNNING
+            && holder != 0
+            && holder != generation::current() << GENERATION_SHIFT >> GENERATION_SHIFT
+            && generation::is_in_heap(&self.word)
+    }
 }
 
 impl Default for Once {
@@ -236,8 +238,11 @@ impl<T> OnceLock<T> {
         if !self.once.is_completed() {
             return None;
         }
-        // Killed behind this, the value is a leak; before, it is there still.
-        self.once = Once::new();
+        // Killed behind this, the value is a leak; before, it is there still. Volatile, for nobody but a successor looks at the word
+        // between this and what becomes of the value.
+        // SAFETY: it is a place of ours.
+        unsafe { (&raw mut self.once).write_volatile(Once::new()) };
+        compiler_fence(SeqCst);
         // SAFETY: it was there until now, and nobody takes it twice.
         Some(unsafe { self.value.get_mut().assume_init_read() })
     }

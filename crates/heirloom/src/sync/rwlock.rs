@@ -105,13 +105,13 @@ impl<T> RwLock<T> {
 
     /// Returns whether a writer panicked, or was stopped with its process.
     pub fn is_poisoned(&self) -> bool {
-        settled(self.state.load(Relaxed)) & POISONED != 0
+        self.settled(self.state.load(Relaxed)) & POISONED != 0
     }
 
     /// Declares that the value has been looked after.
     pub fn clear_poison(&self) {
         let _always_mended =
-            self.state.fetch_update(Relaxed, Relaxed, |state| Some(settled(state) & !POISONED));
+            self.state.fetch_update(Relaxed, Relaxed, |state| Some(self.settled(state) & !POISONED));
     }
 
     /// Returns the value, which nobody else can reach.
@@ -128,7 +128,7 @@ impl<T> RwLock<T> {
     #[inline]
     fn try_enter(&self, enter: fn(u64) -> Option<u64>) -> bool {
         let mut state = self.state.load(Relaxed);
-        while let Some(entered) = enter(settled(state)) {
+        while let Some(entered) = enter(self.settled(state)) {
             match self.state.compare_exchange_weak(state, entered, Acquire, Relaxed) {
                 Ok(_) => return true,
                 Err(now) => state = now,
@@ -140,17 +140,34 @@ impl<T> RwLock<T> {
     #[cold]
     fn enter_slowly(&self, enter: fn(u64) -> Option<u64>) {
         loop {
-            futex::spin(|| enter(settled(self.state.load(Relaxed))).is_some());
+            futex::spin(|| enter(self.settled(self.state.load(Relaxed))).is_some());
             // Read before the state: whoever lets go after we have looked at that will change it.
             let wakes = self.wakes.load(Acquire);
             if self.try_enter(enter) {
                 return;
             }
-            let wait = |state: u64| enter(settled(state)).is_none().then_some(state | WAITING);
+            let wait = |state: u64| enter(self.settled(state)).is_none().then_some(state | WAITING);
             if self.state.fetch_update(Relaxed, Relaxed, wait).is_ok() {
                 futex::wait(&self.wakes, wakes);
             }
         }
+    }
+
+    /// Returns the state as it is for this generation: an earlier one holds nothing, and poisons if it was writing.
+    ///
+    /// Whoever locked it before this process had this heap is of this process, so the lock is not in the heap, and still held.
+    #[inline]
+    fn settled(&self, state: u64) -> u64 {
+        let ours = u64::from(generation::current()) << GENERATION_SHIFT;
+        let holders = state >> GENERATION_SHIFT << GENERATION_SHIFT;
+        if holders == ours {
+            return state;
+        }
+        if state & (READERS | WRITING) != 0 && (holders == 0 || !generation::is_in_heap(&self.state)) {
+            return state;
+        }
+        let writing = state & WRITING != 0;
+        ours | state & POISONED | if writing { POISONED } else { 0 }
     }
 
     #[inline]
@@ -181,20 +198,6 @@ impl<T> RwLock<T> {
         self.wakes.fetch_add(1, Release);
         futex::wake_all(&self.wakes);
     }
-}
-
-/// Returns the state as it is for this generation: an earlier one holds nothing, and poisons if it was writing.
-///
-/// Whoever locked it before this process had a heap is of this process, so the lock is not in the heap, and still held.
-#[inline]
-fn settled(state: u64) -> u64 {
-    let ours = u64::from(generation::current()) << GENERATION_SHIFT;
-    let holders = state >> GENERATION_SHIFT << GENERATION_SHIFT;
-    if holders == ours || holders == 0 && state & (READERS | WRITING) != 0 {
-        return state;
-    }
-    let writing = state & WRITING != 0;
-    ours | state & POISONED | if writing { POISONED } else { 0 }
 }
 
 /// Returns the state with one more reader, if one may enter.

@@ -102,7 +102,7 @@ fn push(shapes: &Shapes, contents: &Contents, block: u64, stack: &mut Vec<(Node,
             }
         }
         // What lies below the root of a tree, or in the strings of a pool, is a leak if a recovery undoes the change.
-        Contents::Tree(_) | Contents::Texts(_) => {}
+        Contents::Tree(_) | Contents::Texts(_) | Contents::Item(_) => {}
     }
 }
 

@@ -11,6 +11,9 @@
 //! A process that is killed leaves each CPU at a prefix of its program order, with caches coherent, so that a compiler fence between
 //! two stores is all the order there must be. (A power cut is another matter: the heap is memory.)
 //!
+//! A map and a vector can be changed too, by [`TxMap`] and [`TxVec`]: the counts, the control byte and the bucket, or the length and the slot, are
+//! written down like any place. They do not grow meanwhile, as that moves what was written down: room is asked for before.
+//!
 //! A value that was replaced is kept until the commit, and dropped behind it. Killed between the two, the heap has the new value and
 //! the old one's blocks are a leak, which [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back; so is a value that a killed thread had made
 //! and not yet set.
@@ -19,12 +22,17 @@
 //!
 //! - *written down*: a place is in the diary before it is written.
 //! - *held*: a place stays borrowed until the transaction ends, so nobody else changes it, moves it or frees it.
+//! - *returned*: a reference that the transaction gave out ends before it is committed or undone: it borrows the [`Tx`], whose own
+//!   lifetime no caller can name. It comes from the pointer through which the place is undone.
 //! - *last*: the commit is one store.
 #![expect(unsafe_code, reason = "writes places whose old bytes it keeps, and drops values by their bytes")]
 
 mod blocks;
 
-use std::cell::Cell;
+pub use crate::hash_map::TxMap;
+pub use crate::vec::TxVec;
+
+use std::cell::{Cell, RefCell, RefMut};
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, needs_drop, size_of};
 use std::ptr::{self, NonNull};
@@ -50,6 +58,9 @@ pub enum TransactError {
     /// The place does not lie in the heap: nothing could undo a change there after a kill.
     #[error("the place does not lie in the heap")]
     Outside,
+    /// A map or vector has no room for another value: it does not grow in a transaction.
+    #[error("the collection has no room left that was asked for before")]
+    Full,
     /// This thread has a transaction open already.
     #[error("this thread has a transaction open already")]
     Nested,
@@ -69,16 +80,22 @@ impl From<Refused> for TransactError {
 ///
 /// The places that it changes are borrowed for `'places`, to its end.
 pub struct Tx<'places> {
+    written: RefCell<Written>,
+    is_over: bool,
+    // Not covariant: a shared reference to a transaction must not become one to a transaction of places that live shorter.
+    places: PhantomData<Cell<&'places mut ()>>,
+    /// It is the thread's, and dropped before the thread leaves the heap.
+    thread: PhantomData<*const ()>,
+    _inside: Inside<'places>,
+}
+
+/// What a transaction has changed, and how it is undone.
+pub(crate) struct Written {
     diary: Diary<'static>,
     /// Values that were replaced, each with the way to undo it.
     replaced: std::vec::Vec<std::boxed::Box<dyn Replaced>>,
     /// Places of plain bytes: address, length, and where the old bytes are in the diary.
     plain: std::vec::Vec<(NonNull<u8>, usize, usize)>,
-    is_over: bool,
-    places: PhantomData<&'places mut ()>,
-    /// It is the thread's, and dropped before the thread leaves the heap.
-    thread: PhantomData<*const ()>,
-    _inside: Inside<'places>,
 }
 
 thread_local! {
@@ -86,11 +103,11 @@ thread_local! {
     static IS_OPEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A value that was replaced.
-trait Replaced {
-    /// Puts the old value back and keeps the new one.
+/// A change that was made.
+pub(crate) trait Replaced {
+    /// Puts things back as they were, and keeps what the change had put there.
     fn undo(&mut self);
-    /// Drops the value that is not in the place.
+    /// Drops what is not in its place: the old values, or the new ones if the change was undone.
     fn forget_other(self: std::boxed::Box<Self>);
 }
 
@@ -131,7 +148,7 @@ impl Heap {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Only what goes through the [`Tx`] is part of it. A lock that the thread held when it was killed is poisoned all the same,
+    /// Only what goes through the [`Tx`] is part of it; what it gives out to be changed goes back before the transaction ends. A lock that the thread held when it was killed is poisoned all the same,
     /// as nobody knows what else it changed. A thread has one transaction at a time.
     ///
     /// # Errors
@@ -139,10 +156,10 @@ impl Heap {
     /// What `change` returns; [`TransactError`] where the thread's diary cannot be had, or is in use.
     pub fn transact<'places, R, E: From<TransactError>>(
         &self,
-        change: impl FnOnce(&mut Tx<'places>) -> Result<R, E>,
+        change: impl for<'tx> FnOnce(&'tx Tx<'places>) -> Result<R, E>,
     ) -> Result<R, E> {
-        let mut tx = Tx::begin(self)?;
-        let result = change(&mut tx);
+        let tx = Tx::begin(self)?;
+        let result = change(&tx);
         if result.is_ok() {
             tx.commit();
         }
@@ -161,9 +178,11 @@ impl<'places> Tx<'places> {
         let diary = Diary::open(seat).map_err(TransactError::NoRoom)?;
         IS_OPEN.set(true);
         Ok(Self {
-            diary,
-            replaced: std::vec::Vec::new(),
-            plain: std::vec::Vec::new(),
+            written: RefCell::new(Written {
+                diary,
+                replaced: std::vec::Vec::new(),
+                plain: std::vec::Vec::new(),
+            }),
             is_over: false,
             places: PhantomData,
             thread: PhantomData,
@@ -177,12 +196,19 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed.
-    pub fn change<T: Heritable + Copy>(
-        &mut self,
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "it leads to the place, which is borrowed mutably, and not into the transaction"
+    )]
+    pub fn change<'tx, T: Heritable + Copy>(
+        &'tx self,
         place: &'places mut T,
-    ) -> Result<&'places mut T, TransactError> {
-        self.note(NonNull::from(&mut *place).cast(), size_of::<T>())?;
-        Ok(place)
+    ) -> Result<&'tx mut T, TransactError> {
+        let place = NonNull::from(place);
+        self.written().note(place)?;
+        // SAFETY: the place is borrowed mutably for longer than the transaction lives, and given out once; by *returned* this ends
+        // before the transaction touches the place again.
+        Ok(unsafe { &mut *place.as_ptr() })
     }
 
     /// Puts a value into a place. The old one is dropped once the transaction has ended well, and comes back if not.
@@ -190,34 +216,16 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed, and the value is dropped.
-    pub fn set<T: Heritable>(&mut self, place: &'places mut T, value: T) -> Result<(), TransactError> {
-        let at = NonNull::from(&mut *place);
+    pub fn set<T: Heritable>(&self, place: &'places mut T, value: T) -> Result<(), TransactError> {
+        let place = NonNull::from(place);
         if !needs_drop::<T>() {
-            self.note(at.cast(), size_of::<T>())?;
-            *place = value;
+            self.written().note(place)?;
+            // SAFETY: a borrowed place can be written.
+            unsafe { place.write(value) };
             caller_step();
             return Ok(());
         }
-        let used = self.diary.used();
-        let noted = self.note_blocks(&value).and_then(|()| {
-            // SAFETY: a borrowed place can be read.
-            unsafe { self.diary.note_bytes(at.cast(), size_of::<T>()) }
-        });
-        if let Err(refused) = noted {
-            self.diary.forget_behind(used);
-            return Err(refused.into());
-        }
-        // Before the place is written: no allocation stands between the two.
-        self.replaced.reserve(1);
-        let mut replacement =
-            std::boxed::Box::new(Replacement { place: at, other: ManuallyDrop::new(value) });
-        caller_step();
-        // SAFETY: both are values of `T` that nobody else refers to.
-        unsafe { ptr::swap(at.as_ptr(), &raw mut *replacement.other) };
-        caller_step();
-        // What the transaction holds does not outlive the places; the type need not be named.
-        self.replaced.push(replacement);
-        Ok(())
+        self.written().replace(place, value)
     }
 
     /// Swaps the values of two places.
@@ -226,30 +234,107 @@ impl<'places> Tx<'places> {
     ///
     /// [`TransactError`]; nothing was changed.
     pub fn swap<T: Heritable>(
-        &mut self,
+        &self,
         one: &'places mut T,
         other: &'places mut T,
     ) -> Result<(), TransactError> {
-        let used = (self.diary.used(), self.plain.len());
-        self.note(NonNull::from(&mut *one).cast(), size_of::<T>())?;
-        if let Err(error) = self.note(NonNull::from(&mut *other).cast(), size_of::<T>()) {
-            self.plain.truncate(used.1);
-            self.diary.forget_behind(used.0);
-            return Err(error);
-        }
-        std::mem::swap(one, other);
+        let (one, other) = (NonNull::from(one), NonNull::from(other));
+        self.written().note_two(one, other)?;
+        // SAFETY: both are borrowed mutably, so they are two.
+        unsafe { ptr::swap(one.as_ptr(), other.as_ptr()) };
         caller_step();
         Ok(())
     }
 
-    fn note(&mut self, place: NonNull<u8>, len: usize) -> Result<(), TransactError> {
-        // SAFETY: the caller borrows the place.
-        let old = unsafe { self.diary.note_bytes(place, len)? };
-        self.plain.push((place, len, old));
+    pub(crate) fn written(&self) -> RefMut<'_, Written> {
+        self.written.borrow_mut()
+    }
+
+    fn commit(mut self) {
+        self.is_over = true;
+        let written = self.written.get_mut();
+        // The diary belongs to the next one from here on, be it of a value that is dropped now.
+        if written.diary.is_in_use() {
+            written.diary.close();
+        }
+        IS_OPEN.set(false);
+        for replaced in std::mem::take(&mut written.replaced) {
+            replaced.forget_other();
+        }
+    }
+}
+
+impl Written {
+    /// Puts a value into a place, which the caller borrows for as long as the transaction lasts.
+    pub(crate) fn replace<T: Heritable>(&mut self, place: NonNull<T>, value: T) -> Result<(), TransactError> {
+        self.write_down(|written| {
+            written.note_blocks(&value)?;
+            // SAFETY: a borrowed place can be read.
+            unsafe { written.note_place(place) }
+        })?;
+        // Before the place is written: no allocation stands between the two.
+        self.replaced.reserve(1);
+        let mut replacement = std::boxed::Box::new(Replacement { place, other: ManuallyDrop::new(value) });
+        caller_step();
+        // SAFETY: both are values of `T` that nobody else refers to.
+        unsafe { ptr::swap(place.as_ptr(), &raw mut *replacement.other) };
+        caller_step();
+        // What the transaction holds does not outlive the places; the type need not be named.
+        self.replaced.push(replacement);
         Ok(())
     }
 
-    fn note_blocks<T: Heritable>(&mut self, value: &T) -> Result<(), Refused> {
+    /// Writes down what stands at a place, which the caller borrows.
+    fn note<T>(&mut self, place: NonNull<T>) -> Result<(), TransactError> {
+        let len = size_of::<T>();
+        // SAFETY: the caller borrows the place.
+        let old = unsafe { self.diary.note_bytes(place.cast(), len)? };
+        self.plain.push((place.cast(), len, old));
+        Ok(())
+    }
+
+    /// Both, or none.
+    fn note_two<T>(&mut self, one: NonNull<T>, other: NonNull<T>) -> Result<(), TransactError> {
+        let before = (self.diary.used(), self.plain.len());
+        self.note(one)?;
+        self.note(other).inspect_err(|_| {
+            self.plain.truncate(before.1);
+            self.diary.forget_behind(before.0);
+        })
+    }
+
+    /// Writes down what is about to be changed: all of it or, after an error, nothing.
+    pub(crate) fn write_down(
+        &mut self,
+        note: impl FnOnce(&mut Self) -> Result<(), Refused>,
+    ) -> Result<(), TransactError> {
+        let used = self.diary.used();
+        note(self).map_err(|refused| {
+            self.diary.forget_behind(used);
+            refused.into()
+        })
+    }
+
+    /// Writes down the bytes of a place, in [`Written::write_down`].
+    ///
+    /// # Safety
+    ///
+    /// It can be read.
+    pub(crate) unsafe fn note_place<T>(&mut self, place: NonNull<T>) -> Result<(), Refused> {
+        // SAFETY: by the caller.
+        unsafe { self.diary.note_bytes(place.cast(), size_of::<T>()).map(drop) }
+    }
+
+    /// Makes a change that was written down, and keeps the way to undo it.
+    pub(crate) fn make(&mut self, change: impl FnOnce() -> std::boxed::Box<dyn Replaced>) {
+        self.replaced.reserve(1);
+        caller_step();
+        let made = change();
+        caller_step();
+        self.replaced.push(made);
+    }
+
+    pub(crate) fn note_blocks<T: Heritable>(&mut self, value: &T) -> Result<(), Refused> {
         let mut noted = Ok(());
         blocks::for_each_owned(value, |block| {
             if noted.is_ok() {
@@ -257,18 +342,6 @@ impl<'places> Tx<'places> {
             }
         });
         noted
-    }
-
-    fn commit(mut self) {
-        self.is_over = true;
-        // The diary belongs to the next one from here on, be it of a value that is dropped now.
-        if self.diary.is_in_use() {
-            self.diary.close();
-        }
-        IS_OPEN.set(false);
-        for replaced in std::mem::take(&mut self.replaced) {
-            replaced.forget_other();
-        }
     }
 
     fn undo(&mut self) {
@@ -294,9 +367,10 @@ impl Drop for Tx<'_> {
             return;
         }
         self.is_over = true;
-        self.undo();
+        let written = self.written.get_mut();
+        written.undo();
         IS_OPEN.set(false);
-        for replaced in std::mem::take(&mut self.replaced) {
+        for replaced in std::mem::take(&mut written.replaced) {
             replaced.forget_other();
         }
     }

@@ -5,21 +5,24 @@
 //! # A kill while it grows
 //!
 //! ```text
-//! allocate new -> copy -> start = new -> capacity = new -> give the old block back
-//!              ^ a leak                                 ^ a leak of the old one
+//! allocate new -> copy -> start and capacity = new, one store -> give the old block back
+//!              ^ a leak                                       ^ a leak of the old one
+//! grow in place     the block, then the capacity         shrink in place     the capacity, then the block
 //! ```
 //!
-//! So at no instant the words name memory that is free. The pool's `alloc_into`, which would close the first window, is no help: it makes the place
+//! So at no instant the words name memory that is free, or more than there is. The pool's `alloc_into`, which would close the first window, is no help: it makes the place
 //! name the new block before anything has been copied there, and a block without the values is worse than a leak.
 
 #![expect(unsafe_code, reason = "owns the block that its pointer names")]
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr;
 use std::ptr::NonNull;
-use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 use crate::alloc::{self, AllocError};
+use crate::whole::{self, step};
 
 /// Room for values of `T`.
 ///
@@ -91,7 +94,7 @@ impl<T> Buffer<T> {
     pub(crate) fn shrink(&mut self, len: usize) -> Result<(), AllocError> {
         debug_assert!(len <= self.capacity());
         if len == 0 {
-            *self = Self::new();
+            drop(self.adopt(Self::new()));
             return Ok(());
         }
         let wanted = fitting::<T>(len)?;
@@ -131,14 +134,18 @@ impl<T> Buffer<T> {
             unsafe { start.as_ptr().copy_from_nonoverlapping(block.as_ptr(), old.size().min(layout.size())) };
         }
         // INVARIANT: the block was allocated with exactly this layout.
-        self.start = start.cast();
-        self.capacity = capacity as u64;
-        if let Some((block, old)) = before {
-            compiler_fence(SeqCst);
-            // SAFETY: the block was ours, and nothing names it any more.
-            unsafe { alloc::deallocate(block, old) };
-        }
+        drop(self.adopt(Self { start: start.cast(), capacity: capacity as u64, owns: PhantomData }));
         Ok(())
+    }
+
+    /// Takes another block in this one's place, in one store, and returns this one.
+    #[inline]
+    pub(crate) fn adopt(&mut self, new: Self) -> Self {
+        let new = ManuallyDrop::new(new);
+        let old = Self { start: self.start, capacity: self.capacity, owns: PhantomData };
+        // SAFETY: by the layout the two words are `start` and `capacity`.
+        unsafe { whole::address_and_word(ptr::from_mut(self).cast(), new.start.as_ptr(), new.capacity) };
+        old
     }
 
     /// Makes room for more values as `reserve` does, if the block can stay where it is; says whether it did.
@@ -148,10 +155,9 @@ impl<T> Buffer<T> {
             .is_ok_and(|capacity| self.resize_in_place(capacity))
     }
 
-    /// Gives back the room beyond `len` values, if the block can stay where it is; says whether there is none now.
-    pub(crate) fn shrink_in_place(&mut self, len: usize) -> bool {
-        debug_assert!(len <= self.capacity());
-        fitting::<T>(len).is_ok_and(|wanted| wanted >= self.capacity() || self.resize_in_place(wanted))
+    /// Returns how many values a block holds that is made for `len` of them.
+    pub(crate) fn holds_when_made_for(len: usize) -> usize {
+        fitting::<T>(len).unwrap_or(usize::MAX)
     }
 
     /// Resizes the block for `capacity` values, which is what such a block holds, if it can stay where it is.
@@ -159,12 +165,20 @@ impl<T> Buffer<T> {
         let (Some((block, old)), Ok(new)) = (self.block(), Layout::array::<T>(capacity)) else {
             return false;
         };
-        // SAFETY: by the type invariant this is the layout of our own block; who shrinks it uses no more than the new size.
-        let stays = new.size() != 0 && unsafe { alloc::resize_in_place(block, old, new.size()) };
-        if stays {
-            // INVARIANT: the block has this layout now.
+        let (before, shrinks) = (self.capacity, new.size() < old.size());
+        if shrinks {
+            if !(alloc::is_large(old) && alloc::is_large(new)) {
+                return false;
+            }
+            // What a kill leaves says less than there is.
             self.capacity = capacity as u64;
         }
+        step();
+        // SAFETY: by the type invariant this is the layout of our own block; who shrinks it uses no more than the new size.
+        let stays = new.size() != 0 && unsafe { alloc::resize_in_place(block, old, new.size()) };
+        step();
+        // INVARIANT: the block has this layout now.
+        self.capacity = if stays { capacity as u64 } else { before };
         stays
     }
 

@@ -1,11 +1,12 @@
 //! `Drain`: takes a range of values out of a vector.
 //!
 //! ```text
-//! | kept front | taken ... left ... taken | kept tail |
-//! 0            len         rest           tail        tail + nr_tail
+//! | kept front | tail of the vector | taken ... left ... taken |
+//! 0                                 len        rest
 //! ```
 //!
-//! The vector counts only the front meanwhile, so a forgotten drain leaks the rest and harms nothing.
+//! What leaves is moved behind the rest, and is counted no longer, before the first value is given out: a forgotten drain leaks what
+//! is left and harms nothing, and a kill leaves all of the range in the vector or none of it.
 
 #![expect(unsafe_code, reason = "reads values that the vector no longer counts")]
 
@@ -14,27 +15,36 @@ use std::ops::Range;
 use std::{fmt, ptr, slice};
 
 use super::Vec;
+use crate::whole::{Place, guarded};
 
 /// Iterator over values that leave a vector; made by [`Vec::drain`].
 ///
 /// # Invariants
 ///
-/// The values in `rest` and from `tail` on, `nr_tail` of them, are live, owned here and not counted by the vector.
+/// The values in `rest` are live, owned here and not counted by the vector.
 pub struct Drain<'a, T> {
     vec: &'a mut Vec<T>,
     rest: Range<usize>,
-    tail: usize,
-    nr_tail: usize,
 }
 
 impl<'a, T> Drain<'a, T> {
     pub(super) fn new(vec: &'a mut Vec<T>, range: Range<usize>) -> Self {
-        debug_assert!(range.start <= range.end && range.end <= vec.len());
-        let nr_tail = vec.len() - range.end;
-        // SAFETY: the range starts within the vector, and what lies before its start is live.
-        unsafe { vec.set_len(range.start) };
+        let len = vec.len();
+        debug_assert!(range.start <= range.end && range.end <= len);
+        let kept = len - range.len();
+        // SAFETY: what lies behind the start of the range is live, and stays so, in another order; less of it is counted.
+        unsafe {
+            let moved = if range.end == len || range.is_empty() { 0 } else { len - range.start };
+            let values: *mut [T] = ptr::slice_from_raw_parts_mut(vec.as_mut_ptr().add(range.start), moved);
+            guarded([Place::of(&raw mut vec.len, 1), Place::of(values.cast::<T>(), moved)], || {
+                if moved > 0 {
+                    (&mut *values).rotate_left(range.len());
+                }
+                vec.set_len(kept);
+            });
+        }
         // INVARIANT: what the vector has just stopped counting is live.
-        Self { vec, tail: range.end, nr_tail, rest: range }
+        Self { vec, rest: kept..len }
     }
 
     /// Returns the values that are still to come.
@@ -73,28 +83,10 @@ impl<T> FusedIterator for Drain<'_, T> {}
 
 impl<T> Drop for Drain<'_, T> {
     fn drop(&mut self) {
-        /// Moves the tail down to the front, even if a value panics while it is dropped.
-        struct Close<'a, T> {
-            vec: &'a mut Vec<T>,
-            tail: usize,
-            nr_tail: usize,
-        }
-        impl<T> Drop for Close<'_, T> {
-            fn drop(&mut self) {
-                let front = self.vec.len();
-                // SAFETY: the tail is live and lies within the block; between it and the front nothing is live.
-                unsafe {
-                    let start = self.vec.as_mut_ptr();
-                    ptr::copy(start.add(self.tail), start.add(front), self.nr_tail);
-                    self.vec.set_len(front + self.nr_tail);
-                }
-            }
-        }
         let rest = std::mem::take(&mut self.rest);
-        let close = Close { vec: self.vec, tail: self.tail, nr_tail: self.nr_tail };
         // SAFETY: the values in `rest` were live, and `self` has just given them up.
         unsafe {
-            let start = close.vec.as_mut_ptr().add(rest.start);
+            let start = self.vec.as_mut_ptr().add(rest.start);
             ptr::drop_in_place(ptr::slice_from_raw_parts_mut(start, rest.len()));
         }
     }

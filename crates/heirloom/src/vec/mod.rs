@@ -16,6 +16,7 @@ pub(crate) mod buffer;
 mod drain;
 mod into_iter;
 mod traits;
+mod transact;
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::{Bound, Range, RangeBounds};
@@ -23,11 +24,13 @@ use std::{ptr, slice};
 
 pub use drain::Drain;
 pub use into_iter::IntoIter;
+pub use transact::TxVec;
 
 use crate::alloc::AllocError;
 use crate::boxed::BoxSlice;
 use crate::heritable::{Heritable, TypeDesc};
 use crate::or_panic;
+use crate::whole::{self, Place, guarded, step};
 use buffer::Buffer;
 
 /// Version of the layout of [`Vec`].
@@ -245,9 +248,11 @@ impl<T> Vec<T> {
         // SAFETY: there is room for one more, so the tail may move up by one; the gap it leaves is written at once.
         unsafe {
             let gap = self.as_mut_ptr().add(index);
-            ptr::copy(gap, gap.add(1), len - index);
-            gap.write(value);
-            self.set_len(len + 1);
+            guarded([Place::of(&raw mut self.len, 1), Place::of(gap, len - index)], || {
+                ptr::copy(gap, gap.add(1), len - index);
+                gap.write(value);
+                self.set_len(len + 1);
+            });
         }
         Ok(())
     }
@@ -264,8 +269,10 @@ impl<T> Vec<T> {
         unsafe {
             let gap = self.as_mut_ptr().add(index);
             let value = gap.read();
-            ptr::copy(gap.add(1), gap, len - index - 1);
-            self.set_len(len - 1);
+            guarded([Place::of(&raw mut self.len, 1), Place::of(gap, len - index)], || {
+                ptr::copy(gap.add(1), gap, len - index - 1);
+                self.set_len(len - 1);
+            });
             value
         }
     }
@@ -278,8 +285,16 @@ impl<T> Vec<T> {
     pub fn swap_remove(&mut self, index: usize) -> T {
         let len = self.len();
         assert!(index < len, "removal at {index} of a vector of {len}");
-        self.swap(index, len - 1);
-        self.pop().expect("`index` is below the length")
+        // SAFETY: the value is live; it is read once, and its place taken by the last one, which may be the same.
+        unsafe {
+            let place = self.as_mut_ptr().add(index);
+            let value = place.read();
+            guarded([Place::of(&raw mut self.len, 1), Place::of(place, 1)], || {
+                ptr::copy(self.as_ptr().add(len - 1), place, 1);
+                self.set_len(len - 1);
+            });
+            value
+        }
     }
 
     /// Drops the values from `len` on; does nothing if there are none.
@@ -291,6 +306,7 @@ impl<T> Vec<T> {
         // SAFETY: the tail is live; it is uncounted first, so that nobody drops it again should one of its values panic.
         unsafe {
             self.set_len(len);
+            step();
             ptr::drop_in_place(tail);
         }
     }
@@ -348,8 +364,10 @@ impl<T> Vec<T> {
         // SAFETY: there is room for `more` values, which `other` owns and stops counting; two vectors never overlap.
         unsafe {
             ptr::copy_nonoverlapping(other.as_ptr(), self.as_mut_ptr().add(len), more);
-            other.set_len(0);
-            self.set_len(len + more);
+            guarded([Place::of(&raw mut self.len, 1), Place::of(&raw mut other.len, 1)], || {
+                other.set_len(0);
+                self.set_len(len + more);
+            });
         }
         Ok(())
     }
@@ -397,11 +415,17 @@ impl<T> Vec<T> {
         let mut kept = 0;
         for index in 0..self.len() {
             if keep(&mut self[index]) {
-                self.swap(kept, index);
+                self.swap_values(kept, index);
                 kept += 1;
             }
         }
         self.truncate(kept);
+    }
+
+    fn swap_values(&mut self, one: usize, other: usize) {
+        let (one, other): (*mut T, *mut T) = (&raw mut self[one], &raw mut self[other]);
+        // SAFETY: both are values of this vector.
+        unsafe { whole::swap(one, other) };
     }
 
     /// Drops each value for which `same(value, kept)` returns true of the one kept before it.
@@ -410,7 +434,7 @@ impl<T> Vec<T> {
         for index in 0..self.len() {
             let (front, rest) = self.split_at_mut(index);
             if kept == 0 || !same(&mut rest[0], &mut front[kept - 1]) {
-                self.swap(kept, index);
+                self.swap_values(kept, index);
                 kept += 1;
             }
         }
@@ -477,6 +501,7 @@ impl<T> Vec<T> {
         impl Drop for Counted<'_> {
             #[inline(always)]
             fn drop(&mut self) {
+                step();
                 *self.place = self.len;
             }
         }
@@ -502,6 +527,7 @@ impl<T> Vec<T> {
         debug_assert!(self.len() < self.capacity());
         // SAFETY: the caller answers for the room, and the place is not live yet.
         unsafe { self.as_mut_ptr().add(self.len()).write(value) };
+        step();
         self.len += 1;
     }
 
@@ -601,6 +627,7 @@ impl<T: Copy> Vec<T> {
         // SAFETY: there is room for all of `values`, which cannot overlap a block that is borrowed mutably.
         unsafe {
             ptr::copy_nonoverlapping(values.as_ptr(), self.as_mut_ptr().add(len), values.len());
+            step();
             self.set_len(len + values.len());
         }
         Ok(())

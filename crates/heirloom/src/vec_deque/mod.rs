@@ -33,6 +33,7 @@ use crate::heritable::{Heritable, TypeDesc};
 use crate::or_panic;
 use crate::vec::buffer::Buffer;
 use crate::vec::resolve;
+use crate::whole::{self, Place, step};
 
 /// Version of the layout of [`VecDeque`].
 pub const FORMAT_VERSION: u32 = 1;
@@ -133,6 +134,7 @@ impl<T> VecDeque<T> {
         }
         // SAFETY: there is room for one more, and the place behind the last value is not live.
         unsafe { self.place(self.len()).write(value) };
+        step();
         self.len += 1;
         Ok(())
     }
@@ -157,10 +159,10 @@ impl<T> VecDeque<T> {
         if self.len() == self.capacity() {
             self.try_reserve(1)?;
         }
-        self.step_head_back();
+        let head = self.head_before();
         // SAFETY: there was room for one more, so the place before the first value is not live.
-        unsafe { self.place(0).write(value) };
-        self.len += 1;
+        unsafe { self.buffer.start().add(head as usize).write(value) };
+        self.set_ends(head, self.len + 1);
         Ok(())
     }
 
@@ -177,8 +179,7 @@ impl<T> VecDeque<T> {
     pub fn pop_front(&mut self) -> Option<T> {
         let len = self.len.checked_sub(1)?;
         let first = self.place(0);
-        self.skip_head(1);
-        self.len = len;
+        self.set_ends(self.head_behind(1), len);
         // SAFETY: the value was live, and is no longer counted.
         Some(unsafe { first.read() })
     }
@@ -318,7 +319,7 @@ impl<T> VecDeque<T> {
     pub fn swap(&mut self, a: usize, b: usize) {
         assert!(a < self.len() && b < self.len(), "swap of {a} and {b} in a deque of {}", self.len());
         // SAFETY: both are live; they may be the same.
-        unsafe { ptr::swap(self.place(a), self.place(b)) };
+        unsafe { whole::swap(self.place(a), self.place(b)) };
     }
 
     /// Takes the values of `range` out, one by one; those that are left when the iterator goes are dropped.
@@ -357,21 +358,48 @@ impl<T> VecDeque<T> {
         )
     }
 
-    /// Moves the head to the place before it.
+    /// The place before the head.
     #[inline(always)]
-    fn step_head_back(&mut self) {
-        if size_of::<T>() != 0 {
-            self.head = if self.head == 0 { self.capacity() as u64 } else { self.head } - 1;
+    fn head_before(&self) -> u64 {
+        if size_of::<T>() == 0 {
+            return 0;
         }
+        if self.head == 0 { self.capacity() as u64 - 1 } else { self.head - 1 }
     }
 
-    /// Moves the head on, by at most the length.
+    /// The place that is `count` behind the head, by at most the length.
     #[inline(always)]
-    fn skip_head(&mut self, count: usize) {
-        if size_of::<T>() != 0 {
-            let (head, capacity) = (self.head as usize + count, self.capacity());
-            self.head = if head >= capacity { head - capacity } else { head } as u64;
+    fn head_behind(&self, count: usize) -> u64 {
+        if size_of::<T>() == 0 {
+            return 0;
         }
+        let (head, capacity) = (self.head as usize + count, self.capacity());
+        if head >= capacity { (head - capacity) as u64 } else { head as u64 }
+    }
+
+    /// Stores head and length at once.
+    #[inline(always)]
+    fn set_ends(&mut self, head: u64, len: u64) {
+        // SAFETY: by the layout the two words lie side by side. The pointer is one to the whole, as it writes both.
+        unsafe {
+            whole::two_words(
+                ptr::from_mut(self).byte_add(std::mem::offset_of!(Self, head)).cast(),
+                [head, len],
+            )
+        };
+    }
+
+    /// Head and length, for a change that writes them.
+    fn ends(&mut self) -> Place {
+        // SAFETY: a field is nowhere near null.
+        unsafe { Place::of(&raw mut self.head, 2) }
+    }
+
+    /// The values from `index` on, `count` of them, for a change that writes them.
+    fn places(&self, index: usize, count: usize) -> [Place; 2] {
+        let (front, back) = self.runs(index, count);
+        // SAFETY: the start of a buffer is never null.
+        unsafe { [Place::of(front.cast::<T>(), front.len()), Place::of(back.cast::<T>(), back.len())] }
     }
 
     /// Copies `count` values from one place to another, in either direction, as `ptr::copy` does.
@@ -411,6 +439,7 @@ impl<T> VecDeque<T> {
         }
         let (front, back) = self.runs(len, self.len() - len);
         self.len = len as u64;
+        step();
         let _back = Run(back);
         drop(Run(front));
     }

@@ -1,10 +1,11 @@
 //! What moves values within a deque: growing, inserting, removing, turning.
 //!
 //! ```text
-//! grown     | 4 | 5 | 1 | 2 | 3 |   |   |   |   |
-//! tail up   |   |   | 1 | 2 | 3 | 4 | 5 |   |   |      if the tail is the shorter part and fits
-//! front up  | 4 | 5 |   |   |   |   | 1 | 2 | 3 |      else
+//! | 4 | 5 | 1 | 2 | 3 |   --grown-->   | 1 | 2 | 3 | 4 | 5 |   |   |   |   |   |      around the end: to a new block, as one run
+//! | 1 | 2 | 3 | 4 | 5 |   --grown-->   as a vector, in place if that can be
 //! ```
+//!
+//! A kill leaves each of these done or not: what they overwrite is in the thread's diary before (`whole`), or copied before it counts.
 
 #![expect(unsafe_code, reason = "moves values from place to place")]
 
@@ -14,6 +15,8 @@ use super::VecDeque;
 use crate::alloc::AllocError;
 use crate::or_panic;
 use crate::vec::Vec;
+use crate::vec::buffer::Buffer;
+use crate::whole::{Place, guarded, step};
 
 impl<T> VecDeque<T> {
     /// Makes room for at least `additional` more values.
@@ -31,10 +34,41 @@ impl<T> VecDeque<T> {
     ///
     /// [`AllocError`] if the heap is full; the deque is then unchanged.
     pub fn try_reserve(&mut self, additional: usize) -> Result<(), AllocError> {
-        let before = self.capacity();
-        self.buffer.reserve(self.len(), additional)?;
-        self.close_gap(before);
+        if additional <= self.capacity() - self.len() {
+            return Ok(());
+        }
+        if self.is_one_run() {
+            return self.buffer.reserve(self.len(), additional);
+        }
+        let needed = self.len().checked_add(additional).ok_or(AllocError::TOO_LARGE)?;
+        let doubled = self.capacity().saturating_mul(2);
+        match self.move_to(needed.max(doubled)) {
+            Err(_) if doubled > needed => self.move_to(needed),
+            outcome => outcome,
+        }
+    }
+
+    /// Moves the values, as one run, to a new block for at least `capacity` of them.
+    fn move_to(&mut self, capacity: usize) -> Result<(), AllocError> {
+        let mut buffer = Buffer::<T>::new();
+        buffer.reserve_exact(0, capacity)?;
+        let (front, back) = self.runs(0, self.len());
+        // SAFETY: the new block has room for the values, which are its own once the words say so; the old one is given back without them.
+        unsafe {
+            ptr::copy_nonoverlapping(front.cast(), buffer.start(), front.len());
+            ptr::copy_nonoverlapping(back.cast(), buffer.start().add(front.len()), back.len());
+            let old = guarded([Place::of(&raw mut self.buffer, 1), self.ends()], || {
+                self.head = 0;
+                self.buffer.adopt(buffer)
+            });
+            drop(old);
+        }
         Ok(())
+    }
+
+    /// Whether the values do not go around the end of the block.
+    fn is_one_run(&self) -> bool {
+        size_of::<T>() == 0 || self.head as usize + self.len() <= self.capacity()
     }
 
     /// Makes room for `additional` more values, and no more than their block holds anyway.
@@ -43,20 +77,27 @@ impl<T> VecDeque<T> {
     ///
     /// If the heap is full.
     pub fn reserve_exact(&mut self, additional: usize) {
-        let before = self.capacity();
-        or_panic(self.buffer.reserve_exact(self.len(), additional));
-        self.close_gap(before);
+        if additional <= self.capacity() - self.len() {
+            return;
+        }
+        let needed = self.len().checked_add(additional).ok_or(AllocError::TOO_LARGE);
+        or_panic(match needed {
+            Ok(_) if self.is_one_run() => self.buffer.reserve_exact(self.len(), additional),
+            Ok(needed) => self.move_to(needed),
+            Err(error) => Err(error),
+        });
     }
 
     /// Gives back the room that is not used; keeps it if the heap is too full for the move.
     pub fn shrink_to_fit(&mut self) {
-        self.make_contiguous();
-        if size_of::<T>() != 0 && self.head != 0 {
-            // SAFETY: the values are one run, which moves down to the start of the block.
-            unsafe { ptr::copy(self.place(0), self.buffer.start(), self.len()) };
+        if self.is_empty() {
             self.head = 0;
         }
-        let _kept_on_error = self.buffer.shrink(self.len());
+        let _kept_on_error = if size_of::<T>() == 0 || self.head == 0 {
+            self.buffer.shrink(self.len())
+        } else {
+            self.move_to(self.len())
+        };
     }
 
     /// Moves the values so that they do not go around the end of the block, and returns them as one slice.
@@ -68,10 +109,13 @@ impl<T> VecDeque<T> {
             // SAFETY: all places are within the block; free places are filled before what lay beside them is turned into its order.
             unsafe {
                 let start = self.buffer.start();
-                // The front moves down to where the back ends, over free places and itself.
-                ptr::copy(start.add(self.head as usize), start.add(back), front);
-                self.head = 0;
-                std::slice::from_raw_parts_mut(start, len).rotate_left(back);
+                let [one, other] = self.places(0, len);
+                guarded([self.ends(), one, other], || {
+                    // The front moves down to where the back ends, over free places and itself.
+                    ptr::copy(start.add(self.head as usize), start.add(back), front);
+                    self.head = 0;
+                    std::slice::from_raw_parts_mut(start, len).rotate_left(back);
+                });
             }
         }
         self.as_one_slice().expect("the values are one run")
@@ -101,15 +145,20 @@ impl<T> VecDeque<T> {
         self.try_reserve(1)?;
         // SAFETY: there is room for one more, before the head as well as behind the end; the gap is written at once.
         unsafe {
-            if index < len / 2 {
-                self.step_head_back();
-                self.copy_values(1, 0, index);
-            } else {
-                self.copy_values(index, index + 1, len - index);
-            }
-            self.place(index).write(value);
+            let is_near_the_front = index < len / 2;
+            let [one, other] =
+                if is_near_the_front { self.places(0, index) } else { self.places(index, len - index) };
+            guarded([self.ends(), one, other], || {
+                if is_near_the_front {
+                    self.head = self.head_before();
+                    self.copy_values(1, 0, index);
+                } else {
+                    self.copy_values(index, index + 1, len - index);
+                }
+                self.place(index).write(value);
+                self.len += 1;
+            });
         }
-        self.len += 1;
         Ok(())
     }
 
@@ -123,14 +172,19 @@ impl<T> VecDeque<T> {
         let value = unsafe { self.place(index).read() };
         // SAFETY: as above.
         unsafe {
-            if index < len / 2 {
-                self.copy_values(0, 1, index);
-                self.skip_head(1);
-            } else {
-                self.copy_values(index + 1, index, len - index - 1);
-            }
+            let is_near_the_front = index < len / 2;
+            let [one, other] =
+                if is_near_the_front { self.places(0, index + 1) } else { self.places(index, len - index) };
+            guarded([self.ends(), one, other], || {
+                if is_near_the_front {
+                    self.copy_values(0, 1, index);
+                    self.head = self.head_behind(1);
+                } else {
+                    self.copy_values(index + 1, index, len - index - 1);
+                }
+                self.len -= 1;
+            });
         }
-        self.len -= 1;
         Some(value)
     }
 
@@ -159,7 +213,7 @@ impl<T> VecDeque<T> {
         assert!(mid <= self.len(), "turn by {mid} of a deque of {}", self.len());
         if self.len() == self.capacity() {
             // Nothing moves in a full ring; a `T` without bytes never fills one, but has no places either.
-            self.skip_head(mid);
+            self.head = self.head_behind(mid);
         } else if mid <= self.len() / 2 {
             (0..mid).for_each(|_| self.first_to_back());
         } else {
@@ -185,6 +239,7 @@ impl<T> VecDeque<T> {
     /// Drops all values and keeps the block.
     pub fn clear(&mut self) {
         self.drop_from(0);
+        step();
         self.head = 0;
     }
 
@@ -229,10 +284,15 @@ impl<T> VecDeque<T> {
     /// [`AllocError`] if the heap is full; both are then unchanged.
     pub fn try_append(&mut self, other: &mut Self) -> Result<(), AllocError> {
         self.try_reserve(other.len())?;
-        while let Some(value) = other.pop_front() {
-            self.try_push_back(value)?;
+        let (len, more) = (self.len(), other.len());
+        // SAFETY: there is room for as many, which `other` owns until, at once, they count here and no longer there.
+        unsafe {
+            (0..more).for_each(|nr| ptr::copy_nonoverlapping(other.place(nr), self.place(len + nr), 1));
+            guarded([self.ends(), other.ends()], || {
+                (other.head, other.len) = (0, 0);
+                self.len += more as u64;
+            });
         }
-        other.head = 0;
         Ok(())
     }
 
@@ -248,11 +308,12 @@ impl<T> VecDeque<T> {
         let (front, back) = self.runs(at, len - at);
         // SAFETY: `tail` has room for the values behind `at`, which are live and no longer counted here.
         unsafe {
-            self.len = at as u64;
             ptr::copy_nonoverlapping(front.cast(), tail.buffer.start(), front.len());
             ptr::copy_nonoverlapping(back.cast(), tail.buffer.start().add(front.len()), back.len());
         }
         tail.len = (len - at) as u64;
+        step();
+        self.len = at as u64;
         tail
     }
 
@@ -280,34 +341,17 @@ impl<T> VecDeque<T> {
         let first = self.place(0);
         // SAFETY: the value is live, the place behind the last one is free.
         unsafe { ptr::copy(first, self.place(self.len()), 1) };
-        self.skip_head(1);
+        step();
+        self.head = self.head_behind(1);
     }
 
     /// Moves the last value before the first one, in a ring that is not full.
     fn last_to_front(&mut self) {
-        let last = self.place(self.len() - 1);
-        self.step_head_back();
+        let (last, head) = (self.place(self.len() - 1), self.head_before());
         // SAFETY: the value is live, the place before the first one is free.
-        unsafe { ptr::copy(last, self.place(0), 1) };
-    }
-
-    /// Moves values that went around the end of a smaller block, of `before` places.
-    fn close_gap(&mut self, before: usize) {
-        let (head, after) = (self.head as usize, self.capacity());
-        if size_of::<T>() == 0 || after == before || head + self.len() <= before {
-            return;
-        }
-        let front = before - head;
-        let tail = self.len() - front;
-        let start = self.buffer.start();
-        if tail <= front && before + tail <= after {
-            // SAFETY: the tail moves into places that the old block did not have.
-            unsafe { ptr::copy_nonoverlapping(start, start.add(before), tail) };
-        } else {
-            // SAFETY: the front moves up within the new block, to its end.
-            unsafe { ptr::copy(start.add(head), start.add(after - front), front) };
-            self.head = (after - front) as u64;
-        }
+        unsafe { ptr::copy(last, self.buffer.start().add(head as usize), 1) };
+        step();
+        self.head = head;
     }
 }
 

@@ -9,15 +9,44 @@ use std::time::{Duration, Instant};
 
 use crate::sys;
 
-/// True where a service manager hears us.
-pub(super) fn is_there() -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty())
+/// Why no service manager keeps descriptors of this process, as far as it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoStore {
+    /// No manager hears this process.
+    #[error(
+        "no service manager hears this process (NOTIFY_SOCKET is not set): it is no service of systemd, or its unit has \
+         NotifyAccess=none"
+    )]
+    NoManager,
+    /// There is one, and it keeps nothing for this service.
+    #[error(
+        "the service manager keeps no descriptors of this service (FDSTORE=0): set FileDescriptorStoreMax=8 in its unit"
+    )]
+    KeepsNothing,
+    /// There is one that does not say whether it keeps any.
+    #[error(
+        "the service manager does not say that it keeps descriptors (FDSTORE is not set): set FileDescriptorStoreMax=8 in the unit; \
+         systemd before 254 keeps them without saying so, and is believed with Environment=FDSTORE=8"
+    )]
+    Silent,
 }
 
-/// True where it keeps descriptors. systemd says so since 254 (`FDSTORE` has the most it keeps); an older one is not asked, and what
-/// it does not want it drops.
-pub(super) fn keeps_descriptors() -> bool {
-    is_there() && std::env::var("FDSTORE").map_or(true, |most| most.trim() != "0")
+/// Says whether it keeps descriptors: systemd tells since 254, `FDSTORE` has the most it keeps.
+pub(crate) fn check_store() -> Result<(), NoStore> {
+    if std::env::var_os("NOTIFY_SOCKET").is_none_or(|path| path.is_empty()) {
+        return Err(NoStore::NoManager);
+    }
+    match std::env::var("FDSTORE") {
+        Ok(most) if most.trim() == "0" => Err(NoStore::KeepsNothing),
+        Ok(_) => Ok(()),
+        Err(_) => Err(NoStore::Silent),
+    }
+}
+
+/// True where it may keep descriptors. One that does not say is not asked: what it does not want it drops.
+pub(super) fn may_keep() -> bool {
+    matches!(check_store(), Ok(()) | Err(NoStore::Silent))
 }
 
 /// How many descriptors it keeps, where it says so.
@@ -30,10 +59,8 @@ pub(super) fn most_kept() -> Option<usize> {
 pub(super) fn inherited() -> io::Result<Vec<(OwnedFd, String)>> {
     let named = sd_notify::listen_fds_with_names()?;
     Ok(named
-        .filter(|(_, name)| name.starts_with(super::PREFIX))
         .filter_map(|(number, name)| {
-            // SAFETY: the manager has opened this number for this process, under a name of ours, and the borrow ends with
-            // this line. Were it closed since, the copy would fail; were it another file by now, it is looked at before
+            // SAFETY: the manager has opened this number for this process, and the borrow ends with this line. Were it closed since, the copy would fail; were it another file by now, it is looked at before
             // it is used.
             let copy = sys::duplicate(unsafe { BorrowedFd::borrow_raw(number) });
             copy.ok().map(|copy| (copy, name))
@@ -78,19 +105,23 @@ pub(super) fn remove(name: &str) -> io::Result<()> {
 
 static IS_MAIN: AtomicBool = AtomicBool::new(false);
 
-/// True for the process that the manager has started as the service, and for one that has said that it is the service now.
+/// True for the process that the manager has started as the service, and for one to which that has handed over.
 pub(super) fn is_main_process() -> bool {
     let started = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(sys::pid()));
     started || IS_MAIN.load(Relaxed)
 }
 
-/// Says that this process is the service now. Not every process may say so: `NotifyAccess=all`.
-pub(super) fn i_am_main() -> io::Result<()> {
+/// Notes that this process is the service now.
+pub(super) fn become_main_process() {
     IS_MAIN.store(true, Relaxed);
-    main_process(sys::pid())
 }
 
-/// Says which process the service is.
-pub(super) fn main_process(pid: u32) -> io::Result<()> {
-    tell(&format!("MAINPID={pid}\n"), &[])
+/// Says which process the service is from now on, if it is this one. As the manager listens to the service's main process in any case
+/// (`NotifyAccess=main`), and reads what it says before it looks who has ended, that is for the predecessor to say.
+pub(super) fn pass_on_main_process(successor: u32) -> io::Result<()> {
+    match check_store() {
+        Err(NoStore::NoManager) => Ok(()),
+        _ if !is_main_process() => Ok(()),
+        _ => tell(&format!("MAINPID={successor}\n"), &[]),
+    }
 }

@@ -6,7 +6,7 @@
 //! heap is open            FDSTORE=1 FDNAME=heirloom-NAME-ID + descriptor -> kept from the first moment on
 //! heap took another's     FDSTOREREMOVE=1 FDNAME=heirloom-NAME-OLD       -> only after the new one is stored
 //! place
-//! hand-over               MAINPID=pid of the successor, by the one that goes and by the one that comes; the store keeps what it has
+//! hand-over (spawn)       MAINPID=pid of the successor, from the one that leaves; the store keeps what it has
 //! stop, crash, kill -9    nothing to be done: the manager has it
 //! ```
 //!
@@ -35,12 +35,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heirloom_abi::heap::{HEADER_BYTES, Header, Phase};
 
+pub use manager::NoStore;
+pub(crate) use manager::check_store;
+
 use super::rescue::rescue;
 use super::{Channel, Found, Kept, Open, Point, Source, SourceError, point};
 use crate::backing;
 use crate::sys;
 use stored::Stored;
-pub(crate) use stored::word_to_successor;
+pub(crate) use stored::{leave_role_to, stored_as, take_role_of_predecessor, word_to_successor};
 
 /// What stands before the heap's name in the names of its descriptors.
 const PREFIX: &str = "heirloom-";
@@ -115,6 +118,9 @@ fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
         Vec::new()
     });
     for (fd, name) in stored::all(inherited) {
+        if !is_name_of_heap(&name) {
+            continue;
+        }
         let Some(id) = name.strip_prefix(&format!("{}-", name_of(heap_name))).filter(|id| is_id(id)) else {
             continue;
         };
@@ -172,15 +178,12 @@ fn header_of(fd: &OwnedFd) -> Result<Header, Refused> {
 ///
 /// Sent, not acknowledged: the manager reads its socket in order, so what a service sends before it ends is stored.
 fn store(heap: &Open<'_>, found: Vec<Stored>) -> io::Result<()> {
-    if !manager::keeps_descriptors() {
+    if !manager::may_keep() {
         return Ok(());
     }
     let name = format!("{}-{}", name_of(heap.name), id_text(&heap.id));
-    let word = stored::word_of_predecessor(&name);
-    if word == Some(true) && !manager::is_main_process() {
-        manager::i_am_main()?;
-    }
-    let has_it = word.is_some() || found.iter().any(|stored| stored.name == name) || stored::has(&name);
+    let has_it =
+        stored::was_stored(&name) || found.iter().any(|stored| stored.name == name) || stored::has(&name);
     // An open file is compared with those in the store, so a second one of the same memory would fill it up.
     let kept = open_anew(heap.heap)?;
     if !has_it {
@@ -229,13 +232,10 @@ fn may_be_removed(heap_name: &str, other: &Stored) -> bool {
     }
 }
 
-/// Tells the manager, if this process is the service to it, that another one is from now on. The successor says so too, but may come to
-/// it only when this process has ended.
-pub(super) fn hand_service_to(pid: u32) {
-    if manager::is_there() && manager::is_main_process() {
-        // There is nobody left to be told, and the successor says it once more.
-        let _ = manager::main_process(pid);
-    }
+/// What the manager has opened for this process besides heaps, such as sockets to listen on.
+pub(crate) fn others() -> io::Result<Vec<(String, OwnedFd)>> {
+    let others = manager::inherited()?.into_iter().filter(|(_, name)| !is_name_of_heap(name));
+    Ok(others.map(|(fd, name)| (name, fd)).collect())
 }
 
 /// All that the manager has opened for this process, ours or not.
@@ -256,6 +256,11 @@ fn open_anew(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 fn name_of(heap: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '_' };
     format!("{PREFIX}{}", heap.chars().map(plain).collect::<String>())
+}
+
+/// A socket unit may be called `heirloom-` something too.
+fn is_name_of_heap(name: &str) -> bool {
+    name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-')).is_some_and(|(_, id)| is_id(id))
 }
 
 fn id_text(id: &[u8; 16]) -> String {

@@ -88,19 +88,53 @@ pub(super) fn forget(name: &str) {
 }
 
 /// The variable that tells a successor what the manager has already, and whether its predecessor was the service's main process:
-/// `NAME:main` or `NAME:other`. The name has the heap's id in it, so it says nothing to a program with another heap.
+/// `NAME:main` or `NAME:other`. The name has the heap's id in it, so it says nothing to a program with another heap; it is empty where
+/// the manager has nothing.
 const WORD: &str = "HEIRLOOM_HANDOVER_STORED";
 
-/// What the predecessor said of the descriptor of this name: `Some(true)` from a main process.
-pub(super) fn word_of_predecessor(name: &str) -> Option<bool> {
+/// What a predecessor has said.
+struct Word {
+    stored: String,
+    was_main: bool,
+}
+
+fn word_of_predecessor() -> Option<Word> {
     let value = std::env::var(WORD).ok()?;
     let (stored, role) = value.split_once(':')?;
-    (stored == name).then_some(role == "main")
+    Some(Word { stored: stored.to_owned(), was_main: role == "main" })
+}
+
+/// True where the predecessor has stored it.
+pub(super) fn was_stored(name: &str) -> bool {
+    word_of_predecessor().is_some_and(|word| word.stored == name)
 }
 
 /// The variable for a successor, where there is something to tell.
 pub(crate) fn word_to_successor() -> Option<CString> {
-    let changes = changes();
-    let role = if manager::is_main_process() { "main" } else { "other" };
-    CString::new(format!("{WORD}={}:{role}", changes.stored.last()?.name)).ok()
+    let stored = stored_as();
+    let is_main = manager::is_main_process();
+    if stored.is_none() && !is_main {
+        return None;
+    }
+    let role = if is_main { "main" } else { "other" };
+    CString::new(format!("{WORD}={}:{role}", stored.as_deref().unwrap_or_default())).ok()
+}
+
+/// Notes, in a process to which another has just handed over, whether it is the service's main process now.
+pub(crate) fn take_role_of_predecessor() {
+    if word_of_predecessor().is_some_and(|word| word.was_main) {
+        manager::become_main_process();
+    }
+}
+
+/// Tells the manager, from a process that has handed over and is about to end, that its successor is the service now.
+pub(crate) fn leave_role_to(successor: u32) {
+    if let Err(error) = manager::pass_on_main_process(successor) {
+        eprintln!("heirloom: the service manager was not told of the new main process: {error}");
+    }
+}
+
+/// The name under which the manager was given the open heap to keep; `None` where it was not.
+pub(crate) fn stored_as() -> Option<String> {
+    Some(changes().stored.last()?.name.clone())
 }

@@ -361,6 +361,11 @@ impl Drop for KernelBefore {
     }
 }
 
+/// Looks whether the device can be opened.
+pub(crate) fn check_device() -> Result<(), LuoError> {
+    session::check_device()
+}
+
 /// Loads the next kernel, for [`start_kernel`].
 pub(crate) fn load_kernel(
     kernel: BorrowedFd<'_>,

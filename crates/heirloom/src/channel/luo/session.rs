@@ -57,6 +57,11 @@ pub(super) fn find(name: &[u8; NAME_BYTES]) -> Result<Option<OwnedFd>, LuoError>
     }
 }
 
+/// Looks whether the device can be opened.
+pub(super) fn check_device() -> Result<(), LuoError> {
+    open(PATIENCE).map(drop).map_err(LuoError::Device)
+}
+
 fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | PermissionDenied)

@@ -85,6 +85,39 @@ pub(crate) enum Contents {
     Table(Table),
     /// A node of a B-tree: its own head says the rest.
     Tree(Tree),
+    /// A key and its value, in the cache of `heirloom serve`: its own head says the rest.
+    Item(Item),
+}
+
+/// An item of the cache of `heirloom serve`, and what its value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// Of a hash or a set.
+    pub(crate) table: Option<Node>,
+    pub(crate) list: Option<Node>,
+}
+
+impl Item {
+    /// Bytes of its head: stamp, lengths of key and value, bytes of the block.
+    pub(crate) const HEAD_BYTES: usize = 16;
+
+    /// Where the value of this head lies that is no text, and of which type it is. `None`: the block holds bytes alone.
+    pub(crate) fn body(&self, head: &[u8; Self::HEAD_BYTES]) -> Result<Option<(u64, Node)>, Wrong> {
+        const HAS_DEADLINE: u32 = 1 << 27;
+        const ALIGN: u64 = 8;
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (stamp, key_len) = (word(0), word(4));
+        let node = match stamp >> 24 & 7 {
+            0 => return Ok(None),
+            1 | 3 => self.table,
+            2 => self.list,
+            _ => None,
+        };
+        let node = node.ok_or(Wrong("it is of no kind that an item has"))?;
+        let deadline = if stamp & HAS_DEADLINE == 0 { 0 } else { 8 };
+        let at = Self::HEAD_BYTES as u64 + deadline + u64::from(key_len);
+        Ok(Some((at.next_multiple_of(ALIGN), node)))
+    }
 }
 
 /// A node of a B-tree, at some height.
@@ -144,6 +177,22 @@ static KNOWN: &[Collection] = &[
     Collection { name: "Once", version: 1, args: 0, is_inline: true, head_bytes: 0, decode: nothing },
     Collection { name: "OnceLock", version: 1, args: 1, is_inline: true, head_bytes: 4, decode: once_lock },
     Collection { name: "RwLock", version: 1, args: 1, is_inline: true, head_bytes: 0, decode: rwlock },
+    Collection {
+        name: "CacheItem",
+        version: 2,
+        args: 2,
+        is_inline: false,
+        head_bytes: 8,
+        decode: cache_item,
+    },
+    Collection {
+        name: "CacheElement",
+        version: 2,
+        args: 0,
+        is_inline: false,
+        head_bytes: 8,
+        decode: cache_item,
+    },
     Collection { name: "Option", version: 1, args: 1, is_inline: true, head_bytes: 256, decode: option },
 ];
 
@@ -320,7 +369,8 @@ fn table(shapes: &Shapes, held: &Held<'_>, key: Node, value: Option<Node>) -> Re
     }
     let buckets = mask.checked_add(1).filter(|buckets| buckets.is_power_of_two() && *buckets >= 4);
     let buckets = buckets.ok_or(Wrong("its number of buckets is no power of two"))?;
-    if len >= buckets {
+    // What a kill has cut off says nothing: the control bytes do.
+    if len & crate::hash_map::table::CUT == 0 && len >= buckets {
         return Err(Wrong("it holds more than its buckets"));
     }
     let (table, bytes) = lay_out(shapes, key, value, buckets).ok_or(Wrong("its table exceeds any memory"))?;
@@ -372,7 +422,7 @@ fn shared(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     counted(shapes, held, 1)
 }
 
-/// The block is there, the value may be gone; whoever owns it leads to it.
+/// The block is there, the value may be gone: whoever owns it leads to it, and the block's own counts say whether it is there.
 fn weak(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     counted(shapes, held, 0)
 }
@@ -393,6 +443,12 @@ fn counted(shapes: &Shapes, held: &Held<'_>, len: u64) -> Result<Holding, Wrong>
         Holding::Block(block) => Ok(Holding::Shared(block)),
         other => Ok(other),
     }
+}
+
+/// With two arguments any item, without one a text.
+fn cache_item(_: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
+    let item = Item { table: held.arg(0).ok(), list: held.arg(1).ok() };
+    block(held.word(0)?, Some(Item::HEAD_BYTES as u64), Contents::Item(item))
 }
 
 fn mutex(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
@@ -435,4 +491,26 @@ fn option(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     }
     let is_none = held.head.iter().all(|&byte| byte == 0);
     Ok(if is_none { Holding::Nothing } else { Holding::Inline(node, held.at) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_items_value_lies_behind_its_key() {
+        let item = Item { table: Some(7), list: Some(9) };
+        let head = |stamp: u32, key_len: u32| {
+            let mut head = [0; Item::HEAD_BYTES];
+            head[..4].copy_from_slice(&stamp.to_le_bytes());
+            head[4..8].copy_from_slice(&key_len.to_le_bytes());
+            head
+        };
+        assert_eq!(item.body(&head(0x00_1234, 5)), Ok(None), "a text");
+        assert_eq!(item.body(&head(0x01_ff_ff_ff, 5)), Ok(Some((24, 7))));
+        assert_eq!(item.body(&head(0x0a_00_00_00, 8)), Ok(Some((32, 9))), "with a deadline");
+        assert_eq!(item.body(&head(0x03_00_00_00, u32::MAX)), Ok(Some(((1 << 32) + 16, 7))));
+        assert!(item.body(&head(0x04_00_00_00, 5)).is_err());
+        assert!(Item { table: None, list: None }.body(&head(0x01_00_00_00, 5)).is_err());
+    }
 }

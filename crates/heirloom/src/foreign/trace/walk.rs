@@ -7,18 +7,20 @@
 //! # Invariants
 //!
 //! - *once*: a block's contents are walked when it is first reached, so that no cycle is walked twice.
+//! - *counted*: a value that several own has no more owners than it counts, and one that is counted is walked, be it that a weak
+//!   pointer alone leads to it.
 //! - *bounded*: the stack has at most one frame for each block, and a frame that is at its last value is gone before that value
 //!   is looked at, so a list of any length takes one. Steps are counted: a type whose fields lie over each other costs its
 //!   limit and no more.
 //! - *distrust*: a value lies within its block, a block within a slot; anything else is noted and not followed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::string::String;
 use std::vec::Vec;
 
 use heirloom_abi::pool::Memory;
 
-use super::collections::{Block, Contents, Holding, Table, Tree, shape_of};
+use super::collections::{Block, Contents, Holding, Item, Table, Tree, Wrong, shape_of};
 use super::ground::{Ground, Slot};
 use super::pages::Pages;
 use super::shapes::{Node, Parts, Shapes};
@@ -32,8 +34,10 @@ pub(super) struct Walk<'m, M: ?Sized> {
     /// The address at which the heap's owner maps it.
     pub(super) base: u64,
     stack: Vec<Frame>,
-    /// Blocks that a weak pointer names: kept by it, and not what they held.
-    weak: Vec<u64>,
+    /// Blocks that a weak pointer names and nobody had reached: with the type of their value and its place within.
+    weak: Vec<(u64, Node, u64)>,
+    /// How many owners were seen of blocks that more than one may own, by the number of the slot.
+    owners: BTreeMap<usize, u64>,
     steps_left: u64,
     pub(super) findings: Findings,
     /// What was reached, and through a collection of which type, where somebody asked.
@@ -74,6 +78,7 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             base,
             stack: Vec::new(),
             weak: Vec::new(),
+            owners: BTreeMap::new(),
             steps_left,
             findings: Findings::default(),
             log: None,
@@ -95,13 +100,45 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
         }
     }
 
-    /// Reaches what weak pointers alone keep. After all roots.
+    /// Reaches what weak pointers alone lead to. After all roots, as owners say more.
+    ///
+    /// A value that counts owners can still be had through a weak pointer, though the last owner be a dead thread's: it is walked.
+    /// Of one that counts none the block is kept, and nothing else.
     pub(super) fn settle_weak(&mut self) {
-        for at in std::mem::take(&mut self.weak) {
-            if let Some(slot) = self.ground.allocated_at(at) {
-                self.ground.reach(&slot);
+        while let Some((at, node, skip)) = self.weak.pop() {
+            let Some(slot) = self.ground.allocated_at(at) else { continue };
+            if !self.ground.reach(&slot) {
+                continue;
+            }
+            self.owners.insert(slot.number(), 0);
+            match self.strong_of(&slot) {
+                Some(0) => {}
+                Some(_) => {
+                    self.push(&Contents::Values { node, skip, len: 1 }, at);
+                    self.finish();
+                }
+                None => self.broken(|| format!("the counts at {at:#x} cannot be read")),
             }
         }
+    }
+
+    /// How many owners a shared block counts.
+    fn strong_of(&mut self, slot: &Slot) -> Option<u64> {
+        let mut strong = [0; 4];
+        self.pages.read(slot.start, &mut strong)?;
+        Some(u64::from(u32::from_le_bytes(strong)))
+    }
+
+    /// Counts an owner of a shared block; false where the block knows of fewer.
+    fn count_owner(&mut self, slot: &Slot, is_first: bool) -> bool {
+        let Some(strong) = self.strong_of(slot) else { return false };
+        if is_first && strong == 1 {
+            // Most have one owner: only others are kept in mind.
+            return true;
+        }
+        let seen = self.owners.entry(slot.number()).or_insert(u64::from(!is_first));
+        *seen += 1;
+        *seen <= strong
     }
 
     /// Walks from the value at `at`, which lies in a block that counts as reached.
@@ -264,12 +301,19 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
                 return self.broken(|| format!("{text} at {at:#x} {why} ({:#x})", block.address));
             }
         };
-        if is_shared && matches!(block.contents, Contents::Values { len: 0, .. }) {
+        if is_shared && let Contents::Values { node, skip, len: 0 } = block.contents {
             // Not reached yet: an owner, who leads to the value, must still be the first.
-            self.weak.push(slot.start);
+            if !self.ground.is_reached(&slot) {
+                self.weak.push((slot.start, node, skip));
+            }
             return;
         }
-        if !self.ground.reach(&slot) {
+        let is_first = self.ground.reach(&slot);
+        if is_shared && !self.count_owner(&slot, is_first) {
+            let text = &self.shapes.get(node).text;
+            self.broken(|| format!("{text} at {at:#x} is an owner too many ({:#x})", block.address));
+        }
+        if !is_first {
             if is_shared {
                 return;
             }
@@ -301,6 +345,26 @@ impl<'m, M: Memory + ?Sized> Walk<'m, M> {
             Contents::Texts(left) if left > 0 => self.stack.push(Frame::Texts { at: block, left }),
             Contents::Texts(_) => {}
             Contents::Tree(tree) => self.tree_node(&tree, block),
+            Contents::Item(item) => self.item(&item, block),
+        }
+    }
+
+    /// An item of a cache: what its value holds, if that is no text.
+    fn item(&mut self, item: &Item, block: u64) {
+        let mut head = [0; Item::HEAD_BYTES];
+        let is_read = self.pages.read(block, &mut head).is_some();
+        let bytes = self.ground.allocated_at(block).map_or(0, |slot| slot.bytes);
+        let lies_within = |body: Option<(u64, Node)>| match body {
+            Some((at, node)) if at.saturating_add(self.shapes.get(node).size) > bytes => {
+                Err(Wrong("its value lies outside of its block"))
+            }
+            body => Ok(body),
+        };
+        match item.body(&head).and_then(lies_within) {
+            Ok(Some((at, node))) if is_read => self.push_values(node, block + at, 1),
+            Ok(None) if is_read => {}
+            Ok(_) => self.broken(|| format!("an item at {block:#x} lies outside the heap")),
+            Err(wrong) => self.broken(|| format!("an item at {block:#x}: {}", wrong.0)),
         }
     }
 

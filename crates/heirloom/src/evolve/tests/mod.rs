@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 
 use heirloom_abi::types::{Hook, flat_len, flatten, hooks, nr_hooks, rules_form, rules_len};
 
-use super::convert::{Conversion, ConvertError};
+use super::convert::{Conversion, ConvertError, Ground};
 use super::release::release;
 use super::shape::Shapes;
 use super::{NoWay, Plan, Way, find_way, find_way_back};
@@ -35,13 +35,26 @@ macro_rules! said {
     }};
 }
 
+mod containers;
+mod deep;
+mod secrets;
+mod shared;
+
 fn carry_out<A, B>(plan: &Plan, hooks: &[Option<Hook>], from: &A) -> Result<B, ConvertError> {
     let mut to = MaybeUninit::<B>::zeroed();
     let mut progress = |_| {};
-    let conversion = Conversion::new(plan, hooks, &mut progress);
+    let mut conversion = Conversion::new(Ground::everywhere());
     // SAFETY: the plan leads from `A` to `B`, whose descriptions it was made from.
     unsafe {
-        conversion.run(std::ptr::from_ref(from).cast(), to.as_mut_ptr().cast())?;
+        conversion.run(
+            plan,
+            hooks,
+            &mut progress,
+            std::ptr::from_ref(from).cast(),
+            to.as_mut_ptr().cast(),
+        )?;
+        conversion.count_kept();
+        conversion.keep();
         Ok(to.assume_init())
     }
 }
