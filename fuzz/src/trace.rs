@@ -38,12 +38,25 @@ const NODE: &TypeDesc = &TypeDesc {
 const MAP: &TypeDesc = &TypeDesc::collection("HashMap", 1, 56, 8, &[U64, NEXT_U64]);
 const NEXT_U64: &TypeDesc = &TypeDesc::collection("Box", 1, 8, 8, &[U64]);
 const TREE: &TypeDesc = &TypeDesc::collection("BTreeMap", 1, 16, 8, &[U64, STRING]);
+/// A value within itself: through an `Option`, which lies inline, and, once the kind of its last node is changed, through nothing.
+const SELF_IN_OPTION: &TypeDesc = &within(&[field(
+    "inner",
+    0,
+    &TypeDesc::collection("Option", 1, 8, 8, &[&TypeDesc::recursive("A", 8, 8)]),
+)]);
+const SELF: &TypeDesc = &within(&[field("inner", 0, &TypeDesc::primitive("A", 8, 8))]);
+static SELF_IN_OPTION_FORM: [u8; flat_len(SELF_IN_OPTION)] = flatten(SELF_IN_OPTION);
+static SELF_FORM: [u8; flat_len(SELF)] = flatten(SELF);
 static NODE_FORM: [u8; flat_len(NODE)] = flatten(NODE);
 static MAP_FORM: [u8; flat_len(MAP)] = flatten(MAP);
 static TREE_FORM: [u8; flat_len(TREE)] = flatten(TREE);
 
 const fn field(name: &'static str, offset: u64, ty: &'static TypeDesc) -> FieldDesc {
     FieldDesc { name, offset, ty, rules: FieldRules::NONE }
+}
+
+const fn within(fields: &'static [FieldDesc]) -> TypeDesc {
+    TypeDesc { name: "A", size: 8, align: 8, rules: TypeRules::NONE, kind: TypeKind::Struct { fields } }
 }
 
 /// Traces from one root; every object is reached or not, whatever leads there, and each is counted once.
@@ -101,12 +114,33 @@ pub fn seeds() -> Vec<Vec<u8>> {
         })
         .collect();
     let map = [(0, 1, 2), (1, 0, 3), (2, 0, 1)];
-    vec![seed(&NODE_FORM, &list), seed(&MAP_FORM, &map), seed(&TREE_FORM, &[(0, 1, 3), (25, 0, 1 << 16)])]
+    let within_itself = {
+        /// The kind of a way back; see `docs/format.md`.
+        const RECURSIVE: u8 = 6;
+        let mut form = SELF_FORM;
+        // The last node: kind, alignment, size, length of the name, name.
+        form[SELF_FORM.len() - (1 + 1 + 8 + 1 + 1)] = RECURSIVE;
+        seed(&form, &[])
+    };
+    vec![
+        seed(&NODE_FORM, &list),
+        seed(&MAP_FORM, &map),
+        seed(&TREE_FORM, &[(0, 1, 3), (25, 0, 1 << 16)]),
+        seed(&SELF_IN_OPTION_FORM, &[(0, 0, 1)]),
+        within_itself,
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_within_itself_comes_to_an_end() {
+        for seed in &seeds()[3..] {
+            run(seed);
+        }
+    }
 
     #[test]
     fn the_first_seed_leads_along_its_list() {

@@ -2,6 +2,14 @@
 //!
 //! Half of the clients send one request at a time, half several. Each owns its keys, writes a number that grows, and reads it back; at the
 //! end every key is asked for once more. The pause of a client is the longest time from a batch to its last reply.
+//!
+//! The same load for as long without any upgrade says what a pause is that nobody has caused: fifty clients, each a thread of its own,
+//! share the processors with the server.
+//!
+//! ```text
+//! batch         |------------------------------|          is a pause of the upgrade if the two overlap
+//! upgrade              |-- asked .. answered --|-- TAIL: the old process ends
+//! ```
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,6 +23,12 @@ use super::Args;
 use super::peers::{PATIENCE, Peer, Server};
 use crate::output::Output;
 
+/// How long the old process may take to be gone.
+const TAIL: Duration = Duration::from_millis(100);
+
+/// Batches that took longer are remembered with their times.
+const SLOW: Duration = Duration::from_millis(5);
+
 /// Requests at a time of those that send several.
 const PIPELINE: u64 = 16;
 
@@ -26,6 +40,9 @@ struct Row {
     commands: u64,
     failed: u64,
     longest_pause_us: u64,
+    longest_beside_upgrades_us: u64,
+    longest_without_us: u64,
+    p999_without_us: u64,
     p50_us: u64,
     p99_us: u64,
     p999_us: u64,
@@ -37,6 +54,8 @@ struct Row {
 struct Seen {
     commands: u64,
     times_us: Vec<u32>,
+    /// Those that took long: when they began, and ended.
+    slow: Vec<(Instant, Instant)>,
     /// The last number under each of its keys.
     last: u64,
 }
@@ -60,8 +79,9 @@ impl Client {
         format!("client:{}:{slot}", self.number)
     }
 
-    fn run(mut self, stop: &AtomicBool) -> Result<Seen, String> {
-        let mut seen = Seen { commands: 0, times_us: Vec::new(), last: 0 };
+    /// Writes and reads until it is told to stop; the numbers go on behind `last`.
+    fn run(mut self, stop: &AtomicBool, last: u64) -> Result<Seen, String> {
+        let mut seen = Seen { commands: 0, times_us: Vec::new(), slow: Vec::new(), last };
         let failed = |what: String| format!("client {}: {what}", self.number);
         while !stop.load(Relaxed) {
             let (round, mut bytes) = (seen.last + 1, Vec::new());
@@ -81,7 +101,11 @@ impl Client {
                     }
                 }
             }
-            seen.times_us.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
+            let took = began.elapsed();
+            seen.times_us.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+            if took > SLOW {
+                seen.slow.push((began, began + took));
+            }
             seen.commands += 2 * self.pipeline;
             seen.last = round;
         }
@@ -111,33 +135,33 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), String> {
     let mut server = Server::start(Peer::Heirloom, &args.binary, None, None)?;
     server.wait_until_up()?;
     super::load::fill(Peer::Heirloom, server.port, args.keys, 64)?;
-    let (port, stop) = (server.port, AtomicBool::new(false));
-    let mut blackouts = Vec::new();
-    let seen = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..args.clients)
-            .map(|number| {
-                let stop = &stop;
-                scope.spawn(move || Client::open(port, number)?.run(stop))
-            })
-            .collect();
-        let upgraded = (0..args.upgrades).try_for_each(|_| {
-            std::thread::sleep(Duration::from_millis(500));
+    let port = server.port;
+    let (mut blackouts, mut windows) = (Vec::new(), Vec::new());
+    let pause = Duration::from_millis(500);
+    let without = load(port, args, 0, || {
+        std::thread::sleep(pause * (args.upgrades + 1));
+        Ok(())
+    })?;
+    let last = without.iter().map(|seen| seen.last).max().unwrap_or(0);
+    let seen = load(port, args, last, || {
+        for _ in 0..args.upgrades {
+            std::thread::sleep(pause);
+            let asked = Instant::now();
             blackouts.push(upgrade(args, &mut server)?);
-            Ok::<_, String>(())
-        });
-        std::thread::sleep(Duration::from_millis(500));
-        stop.store(true, Relaxed);
-        let seen: Vec<_> = clients
-            .into_iter()
-            .map(|client| client.join().map_err(|_| "a client panicked".to_owned())?)
-            .collect();
-        upgraded.and_then(|()| seen.into_iter().collect::<Result<Vec<Seen>, String>>())
+            windows.push((asked, Instant::now() + TAIL));
+        }
+        std::thread::sleep(pause);
+        Ok(())
     })?;
     let wrong = look_at_all(port, args, &seen)?;
-    let mut times: Vec<u32> = seen.iter().flat_map(|seen| seen.times_us.iter().copied()).collect();
-    times.sort_unstable();
+    let is_beside =
+        |&(began, ended): &(Instant, Instant)| !windows.iter().any(|&(from, to)| began < to && ended > from);
+    let beside = seen.iter().flat_map(|seen| &seen.slow).filter(|slow| is_beside(slow));
+    let longest_beside = beside.map(|&(began, ended)| ended - began).max().unwrap_or(Duration::ZERO);
+    let (times, times_without) = (sorted(&seen), sorted(&without));
     blackouts.sort_unstable();
-    let at = |share: f64| u64::from(times[((times.len() - 1) as f64 * share) as usize]);
+    let share = |times: &[u32], share: f64| u64::from(times[((times.len() - 1) as f64 * share) as usize]);
+    let at = |of: f64| share(&times, of);
     let row = Row {
         bench: "server-upgrades",
         upgrades: args.upgrades,
@@ -145,6 +169,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), String> {
         commands: seen.iter().map(|seen| seen.commands).sum(),
         failed: wrong,
         longest_pause_us: at(1.0),
+        longest_beside_upgrades_us: longest_beside.as_micros() as u64,
+        longest_without_us: share(&times_without, 1.0),
+        p999_without_us: share(&times_without, 0.999),
         p50_us: at(0.5),
         p99_us: at(0.99),
         p999_us: at(0.999),
@@ -158,6 +185,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), String> {
         ("commands, all answered as expected", row.commands),
         ("keys lost or changed", row.failed),
         ("longest pause of a client, us", row.longest_pause_us),
+        ("of those that no upgrade overlaps, us (0: at most 5000)", row.longest_beside_upgrades_us),
+        ("of the same load without upgrades, us", row.longest_without_us),
+        ("p99.9 without upgrades, us", row.p999_without_us),
         ("p50 of a batch, us", row.p50_us),
         ("p99, us", row.p99_us),
         ("p99.9, us", row.p999_us),
@@ -168,6 +198,37 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), String> {
         figures.iter().map(|(name, figure)| vec![(*name).to_owned(), figure.to_string()]).collect();
     output.table(&format!("Upgrades under load, {} keys besides", args.keys), &["", "figure"], &rows);
     if wrong == 0 { Ok(()) } else { Err(format!("{wrong} keys are not as they were left")) }
+}
+
+/// Runs all clients while something is done; what they have seen.
+fn load(
+    port: u16,
+    args: &Args,
+    last: u64,
+    act: impl FnOnce() -> Result<(), String>,
+) -> Result<Vec<Seen>, String> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..args.clients)
+            .map(|number| {
+                let stop = &stop;
+                scope.spawn(move || Client::open(port, number)?.run(stop, last))
+            })
+            .collect();
+        let acted = act();
+        stop.store(true, Relaxed);
+        let seen: Vec<_> = clients
+            .into_iter()
+            .map(|client| client.join().map_err(|_| "a client panicked".to_owned())?)
+            .collect();
+        acted.and_then(|()| seen.into_iter().collect())
+    })
+}
+
+fn sorted(seen: &[Seen]) -> Vec<u32> {
+    let mut times: Vec<u32> = seen.iter().flat_map(|seen| seen.times_us.iter().copied()).collect();
+    times.sort_unstable();
+    times
 }
 
 /// Has the server hand over. Returns its blackout in microseconds.

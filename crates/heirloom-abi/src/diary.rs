@@ -26,6 +26,9 @@ use crate::le;
 /// The first bytes of a diary.
 pub const MAGIC: [u8; 8] = *b"HLDIARY1";
 
+/// Where a diary may start: at a multiple of this.
+pub const ALIGN: u64 = 8;
+
 /// Where the words for roots lie.
 pub const CHANGING_AT: usize = 32;
 
@@ -92,6 +95,14 @@ pub enum DiaryError {
         at: usize,
         /// What stands there.
         kind: u32,
+    },
+    /// No diary can lie where one is said to lie.
+    #[error("a diary is said to lie at {offset:#x}, {what}")]
+    Place {
+        /// Where.
+        offset: u64,
+        /// What is wrong with that.
+        what: &'static str,
     },
     /// An entry speaks of something outside the heap's blocks.
     #[error("a diary speaks of {bytes} bytes at {offset:#x}, outside the blocks")]

@@ -2,7 +2,7 @@
 
 use heirloom::String;
 
-use crate::schema::{Event, Level, Session, VERSION};
+use crate::schema::{Doc, Event, Level, Session, VERSION};
 
 /// Makes session number `id`, as the first version does.
 pub(crate) fn session(id: u64) -> Session {
@@ -28,6 +28,19 @@ pub(crate) fn event(nr: u64) -> Event {
         0 => Event::Login { at: nr * 3 },
         _ => Event::Logout { at: nr * 3, why: text(&why(nr)) },
     }
+}
+
+/// Makes document number `id`.
+pub(crate) fn doc(id: u32) -> Doc {
+    #[cfg(any(feature = "v4", feature = "v5"))]
+    let id = u64::from(id);
+    Doc { id, text: text(&format!("document {id}, whose text is long enough for a block")) }
+}
+
+/// Says whether a document is what it was.
+pub(crate) fn is_doc(id: u32, found: &Doc) -> bool {
+    let same = doc(id);
+    same.id == found.id && same.text == found.text
 }
 
 /// Says what is wrong with a session. `oldest` is the lowest version that the heap has been at since it was filled, and lost what that

@@ -16,15 +16,18 @@ mod schema;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use heirloom::arc::Arc;
 use heirloom::sync::Mutex;
-use heirloom::{Command, HandOverError, HashMap, Heap, Migrate, OnPoison, Options, Vec};
+use heirloom::{BTreeMap, Command, HandOverError, HashMap, Heap, Migrate, OnPoison, Options, Vec};
 use serde_json::json;
 
-use schema::{Event, Session, VERSION};
+use schema::{Doc, Event, Recent, Session, VERSION};
 
 heirloom::root! {
     static SESSIONS: Mutex<HashMap<u64, Session>> = "sessions";
     static EVENTS: Mutex<Vec<Event>> = "events";
+    static DOCS: Mutex<BTreeMap<u32, Arc<Doc>>> = "docs";
+    static RECENT: Mutex<Recent> = "recent";
 }
 
 /// Sessions that the function saw which is to repair them.
@@ -173,14 +176,53 @@ fn live(args: &Args) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// Fills an empty heap.
+/// Fills what is empty.
 fn fill(heap: &Heap, objects: u64) {
     let inside = heap.enter();
     let mut sessions = SESSIONS.get(&inside).lock();
     if sessions.is_empty() {
         sessions.extend((0..objects).map(|id| (id, content::session(id))));
-        EVENTS.get(&inside).lock().extend((0..objects / 10).map(content::event));
     }
+    let mut events = EVENTS.get(&inside).lock();
+    if events.is_empty() {
+        events.extend((0..objects / 10).map(content::event));
+    }
+    let mut docs = DOCS.get(&inside).lock();
+    let mut recent = RECENT.get(&inside).lock();
+    if docs.is_empty() {
+        docs.extend((0..objects as u32 / 10).map(|id| (id, Arc::new(content::doc(id)))));
+        recent.docs.extend(docs.values().rev().take(RECENT_DOCS).cloned());
+        recent.oldest = docs.get(&0).map(Arc::downgrade).unwrap_or_default();
+    }
+}
+
+/// Documents that are in both roots.
+const RECENT_DOCS: usize = 40;
+
+/// Checks that documents are what they were, and shared as they were.
+fn check_docs(inside: &heirloom::Inside<'_>, objects: u64) -> Result<(), AnyError> {
+    let (docs, recent) = (DOCS.get(inside).lock(), RECENT.get(inside).lock());
+    let nr = objects as u32 / 10;
+    let nr_recent = RECENT_DOCS.min(nr as usize);
+    if docs.len() as u32 != nr || recent.docs.len() != nr_recent {
+        return Err(format!("{} documents, {} of them recent", docs.len(), recent.docs.len()).into());
+    }
+    for (id, doc) in docs.iter() {
+        let owners = 1 + usize::from(nr - id <= nr_recent as u32);
+        let (strong, weak) = (Arc::strong_count(doc), Arc::weak_count(doc));
+        if !content::is_doc(*id, doc) || (strong, weak) != (owners, usize::from(*id == 0)) {
+            return Err(format!("document {id} is not what it was, or has {strong} and {weak} owners").into());
+        }
+    }
+    let same = |(back, doc): (u32, &Arc<Doc>)| {
+        docs.get(&(nr - 1 - back)).is_some_and(|other| Arc::ptr_eq(doc, other))
+    };
+    let oldest = recent.oldest.upgrade();
+    let is_oldest = oldest.as_ref().map(Arc::as_ptr) == docs.get(&0).map(Arc::as_ptr);
+    if !(0..).zip(&recent.docs).all(same) || !is_oldest {
+        return Err("a document is not shared any more".into());
+    }
+    Ok(())
 }
 
 /// Checks every field of every object, and returns how many there are.
@@ -198,6 +240,7 @@ fn check(heap: &Heap, args: &Args) -> Result<u64, AnyError> {
     for (nr, event) in events.iter().enumerate() {
         content::check_event(nr as u64, event)?;
     }
+    check_docs(&inside, args.objects)?;
     Ok(sessions.len() as u64 + events.len() as u64)
 }
 

@@ -7,14 +7,24 @@
 //! v4  visits: u64, name comes first, level may be Admin
 //! v5  name is split in two, by code of the program
 //! ```
+//!
+//! Documents are shared by two roots, and change in version 4: `Doc { id: u32, text }`, then `{ text, id: u64 }`.
 
-use heirloom::{Heritable, String};
+use heirloom::arc::{self, Arc};
+use heirloom::{Heritable, String, VecDeque};
 
 #[cfg(not(any(feature = "v2", feature = "v3", feature = "v4", feature = "v5")))]
 mod version {
     use super::*;
 
     pub(crate) const VERSION: u32 = 1;
+
+    #[derive(Heritable)]
+    #[repr(C)]
+    pub(crate) struct Doc {
+        pub(crate) id: u32,
+        pub(crate) text: String,
+    }
 
     #[cfg(not(feature = "shuffled"))]
     #[derive(Heritable)]
@@ -62,6 +72,13 @@ mod version {
 
     #[derive(Heritable)]
     #[repr(C)]
+    pub(crate) struct Doc {
+        pub(crate) id: u32,
+        pub(crate) text: String,
+    }
+
+    #[derive(Heritable)]
+    #[repr(C)]
     #[heritable(rollback)]
     pub(crate) struct Session {
         pub(crate) id: u64,
@@ -104,6 +121,13 @@ mod version {
 
     #[derive(Heritable)]
     #[repr(C)]
+    pub(crate) struct Doc {
+        pub(crate) id: u32,
+        pub(crate) text: String,
+    }
+
+    #[derive(Heritable)]
+    #[repr(C)]
     #[heritable(rollback, removed = "note")]
     pub(crate) struct Session {
         pub(crate) id: u64,
@@ -141,6 +165,14 @@ mod version {
 #[cfg(any(feature = "v4", feature = "v5"))]
 mod four {
     use super::*;
+
+    #[derive(Heritable)]
+    #[repr(C)]
+    #[heritable(rollback)]
+    pub(crate) struct Doc {
+        pub(crate) text: String,
+        pub(crate) id: u64,
+    }
 
     /// The session of version 4: that of the program in version 4, an ancestor in version 5.
     #[derive(Heritable)]
@@ -183,7 +215,7 @@ mod four {
 
 #[cfg(feature = "v4")]
 mod version {
-    pub(crate) use super::four::{Event, Level, SessionV4 as Session};
+    pub(crate) use super::four::{Doc, Event, Level, SessionV4 as Session};
 
     pub(crate) const VERSION: u32 = 4;
 }
@@ -191,7 +223,7 @@ mod version {
 #[cfg(feature = "v5")]
 mod version {
     use super::four::SessionV4;
-    pub(crate) use super::four::{Event, Level};
+    pub(crate) use super::four::{Doc, Event, Level};
     use super::*;
 
     pub(crate) const VERSION: u32 = 5;
@@ -232,4 +264,12 @@ mod version {
     }
 }
 
-pub(crate) use version::{Event, Level, Session, VERSION};
+/// Documents that lie in the other root too.
+#[derive(Default, Heritable)]
+#[repr(C)]
+pub(crate) struct Recent {
+    pub(crate) docs: VecDeque<Arc<Doc>>,
+    pub(crate) oldest: arc::Weak<Doc>,
+}
+
+pub(crate) use version::{Doc, Event, Level, Session, VERSION};

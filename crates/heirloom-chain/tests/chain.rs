@@ -164,8 +164,10 @@ fn roots_migrate_at_their_first_use() {
     let lines = lines(&output);
     assert_eq!(lines.len(), 3, "{}", errors(&output));
     for line in &lines {
-        assert_eq!((&line["checked"], &line["migration_ms"]), (&2200.into(), &0.0.into()), "{line}");
+        assert_eq!(line["checked"], 2200, "{line}");
     }
+    // Version 2 has changed nothing that roots share; version 5 has, and that is made at the opening.
+    assert_eq!(lines[1]["migration_ms"], 0.0, "{}", lines[1]);
     // Nothing of the old objects is left: as many as where it was done at the opening.
     let output = run("v1", 2000, Scratch::new("at-open").empty(), &["v2", "v5"], &[]);
     let at_open = self::lines(&output);
@@ -211,7 +213,7 @@ fn a_poisoned_root_of_an_older_type_is_what_the_options_say() {
         };
         dead();
         let output = run_with(flags, "v4", 500, &file.0, &[], &[]);
-        let refused = "root `sessions` was being changed when its owner died, and is of an older type";
+        let refused = "root `sessions` is poisoned (a thread died, or panicked, while it changed it) and of an older type";
         assert!(!output.status.success() && errors(&output).contains(refused), "{}", errors(&output));
         // It was not touched: the program whose type it is takes it as it is.
         let output = run("v2", 500, &file.0, &[], &[]);

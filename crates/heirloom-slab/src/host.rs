@@ -14,7 +14,8 @@ use core::ptr::NonNull;
 ///   are given back.
 /// - `take_with` does the same, but for the bytes that may be anything.
 /// - `extend` answers true only for blocks that `take` could have returned, right behind those at `offset`.
-/// - `adopt` answers true only for blocks that `take` could have returned and that are the pool's alone from now on.
+/// - `adopt` answers true only for blocks that `take` could have returned and that are the pool's alone from now on, and
+///   `adopt_all` counts such alone.
 pub unsafe trait Host {
     /// Address of offset 0.
     fn base(&self) -> NonNull<u8>;
@@ -61,6 +62,12 @@ pub unsafe trait Host {
 
     /// At a restore: these blocks are a pool's already. False where they are outside the memory, or somebody's.
     fn adopt(&self, offset: u64, nr: u32) -> bool;
+
+    /// As `adopt` for each of these blocks (offset and number) in their order, up to the first that is refused: how many were not. For a
+    /// host that has something to do once for all of them, as taking a lock.
+    fn adopt_all(&self, blocks: &[(u64, u32)]) -> usize {
+        blocks.iter().take_while(|&&(offset, nr)| self.adopt(offset, nr)).count()
+    }
 
     /// Called while a lock stays taken: a host with threads lets others run.
     fn pause(&self) {

@@ -184,20 +184,16 @@ impl<F: Fn(u64, u64) -> bool> Memory for Reader<'_, F> {
 ///
 /// `from .. from + to.len()` is readable.
 unsafe fn copy_volatile(from: *const u8, to: &mut [u8]) {
-    let mut at = 0;
-    // SAFETY: `at` stays below the length.
-    unsafe {
-        if from.addr() % 8 == 0 {
-            while at + 8 <= to.len() {
-                let word: u64 = from.add(at).cast::<u64>().read_volatile();
-                to[at..at + 8].copy_from_slice(&word.to_le_bytes());
-                at += 8;
-            }
-        }
-        while at < to.len() {
-            to[at] = from.add(at).read_volatile();
-            at += 1;
-        }
+    let nr_words = if from.addr() % 8 == 0 { to.len() / 8 } else { 0 };
+    let (words, rest) = to.split_at_mut(8 * nr_words);
+    for (nth, word) in words.chunks_exact_mut(8).enumerate() {
+        // SAFETY: the word is within the range, and aligned.
+        let found: u64 = unsafe { from.cast::<u64>().add(nth).read_volatile() };
+        word.copy_from_slice(&found.to_le_bytes());
+    }
+    for (nth, byte) in rest.iter_mut().enumerate() {
+        // SAFETY: the byte is within the range.
+        *byte = unsafe { from.add(8 * nr_words + nth).read_volatile() };
     }
 }
 

@@ -11,7 +11,7 @@ use heirloom_abi::pool::{
     BLOCK_KIND_HUGE, BlockHead, BlockRecord, CacheRecord, Geometry, PoolError, PoolRecord, SLAB_KIND_LARGE,
     SLAB_KIND_SLAB, SLAB_KIND_TAIL, SlabRecord,
 };
-use heirloom_slab::{Contents, Pool, RestoreError, Scrub};
+use heirloom_slab::{Contents, Fault, Pool, RestoreError, Scrub};
 
 const NR_BLOCKS: usize = 8;
 
@@ -362,6 +362,87 @@ fn tables_that_contradict_themselves_are_refused_by_name() {
     assert!(matches!(recover(), RestoreError::Pool(PoolError::Cache { index: 3, .. })));
     host.overwrite(0, &before);
     restore(&host);
+}
+
+/// The sizes of a large object lie in its block, at which a restore does not look. Whoever shrinks or frees it would zero as much as
+/// they say.
+///
+/// ```text
+/// | object, n units | neighbour, n units | ..    | huge object, 3 blocks |
+/// ```
+#[test]
+fn a_large_object_that_says_more_than_it_has_is_left_alone() {
+    let (host, pool) = new_pool(geometry(), NR_BLOCKS, Scrub::OnFree);
+    let cpu = pool.claim_cpu().unwrap();
+    let object = alloc(&pool, cpu, 8000, 1).unwrap();
+    let neighbour = alloc(&pool, cpu, 8000, 3).unwrap();
+    let huge = alloc(&pool, cpu, 150_000, 5).unwrap();
+    let geometry = geometry();
+    let record = |object: Object| {
+        let block = object.offset & !(geometry.block_bytes() - 1);
+        (block + geometry.descriptor_offset(((object.offset - block) >> geometry.unit_shift) as u32)) as usize
+    };
+    let (bytes, units) = (offset_of!(SlabRecord, object_bytes), offset_of!(SlabRecord, units));
+    let both = 2 * pool.usable_bytes(8000, 16) as u32 >> geometry.unit_shift;
+    pool.freeze(false);
+    drop(pool);
+    let before = host.snapshot();
+    let wild: [(Object, usize, &[u8]); 6] = [
+        (object, bytes, &(1u64 << 40).to_le_bytes()),
+        (object, bytes, &0u64.to_le_bytes()),
+        (object, units, &0u32.to_le_bytes()),
+        (object, units, &both.to_le_bytes()),
+        (huge, bytes, &(1u64 << 40).to_le_bytes()),
+        (huge, bytes, &140_000u64.to_le_bytes()),
+    ];
+    for (damaged, field, value) in wild {
+        host.overwrite(record(damaged) + field, value);
+        let pool = restore(&host);
+        let size = damaged.size as u64 - 100;
+        // SAFETY: the objects are ours; what goes is zeroed, as the caller owes, by nobody here.
+        unsafe {
+            assert!(!pool.resize_large(damaged.offset, size, Contents::Any), "{field} {value:x?}");
+            assert!(!pool.resize_large(damaged.offset, 3 * size, Contents::Any), "{field} {value:x?}");
+            assert_eq!(pool.find(damaged.offset), None, "{field} {value:x?}");
+            pool.free_large(damaged.offset);
+        }
+        assert_eq!(*host.0.faults.lock().unwrap(), [Fault::NoSlot(damaged.offset)]);
+        for object in [object, neighbour, huge] {
+            verify(&pool, object);
+        }
+        host.0.faults.lock().unwrap().clear();
+        drop(pool);
+        host.overwrite(0, &before);
+    }
+}
+
+/// A successor restored the pool, wrote wildly and died: whoever handed it over takes it back, and believes no number of it either.
+#[test]
+fn a_block_table_that_a_successor_wrote_on_is_not_taken_back() {
+    let (host, pool, live) = build(Scrub::OnFree);
+    pool.freeze(false);
+    let before = host.snapshot();
+    let geometry = geometry();
+    let (first, second) = (geometry.block_offset(0) as usize, geometry.block_offset(1) as usize);
+    let block = word(&before, first as u64);
+    // Far outside, no block's start, another's, the control area, behind the memory's end.
+    for offset in [1 << 45, block + 4096, word(&before, second as u64), 0, before.len() as u64] {
+        host.overwrite(first, &offset.to_le_bytes());
+        let wild = host.snapshot();
+        host.successor();
+        let refused = pool.reclaim_used(|_| true);
+        assert!(
+            matches!(refused, Err(RestoreError::Block { .. } | RestoreError::Pool(PoolError::Block { .. }))),
+            "{offset:#x}: {refused:?}"
+        );
+        assert!(host.snapshot() == wild, "{offset:#x}: a refused pool was changed");
+        host.overwrite(first, &block.to_le_bytes());
+    }
+    host.successor();
+    pool.reclaim_used(|_| true).unwrap();
+    check(&pool, true);
+    live.iter().for_each(|object| verify(&pool, *object));
+    live.into_iter().for_each(|object| free(&pool, pool.cpu(0), object));
 }
 
 /// Prints the seed if the test ends while it lives.

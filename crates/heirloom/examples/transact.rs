@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use heirloom::sync::Mutex;
-use heirloom::{Heap, Heritable, Options, String, TransactError};
+use heirloom::{HashMap, Heap, Heritable, Options, String, TransactError, Vec};
 
 const ROUNDS: usize = 15;
 const OPERATIONS: u32 = 200_000;
@@ -22,11 +22,15 @@ struct Places {
     row: [u64; 128],
     text: [String; 2],
     inline: String,
+    table: HashMap<u64, u64>,
+    stack: Vec<u64>,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { numbers: [0; 16], row: [0; 128], text: Default::default(), inline: String::new() }
+        let (text, inline, stack) = Default::default();
+        let table = (0..1000).map(|key| (key, key)).collect();
+        Self { numbers: [0; 16], row: [0; 128], text, inline, table, stack }
     }
 }
 
@@ -35,7 +39,7 @@ heirloom::root! { static PLACES: Mutex<Places> = "places"; }
 type Work = fn(&Heap, &mut Places, u64) -> Result<(), TransactError>;
 
 /// Name, without, with a transaction.
-const ROWS: [(&str, Work, Work); 6] = [
+const ROWS: [(&str, Work, Work); 8] = [
     ("nothing", |_, _, _| Ok(()), |heap, _, _| heap.transact(|_| Ok(()))),
     (
         "one number",
@@ -96,6 +100,38 @@ const ROWS: [(&str, Work, Work); 6] = [
             heap.transact(|tx| {
                 tx.set(one, String::from(TEXT))?;
                 tx.set(two, String::from(TEXT))
+            })
+        },
+    ),
+    (
+        "a key in, a key out of a map",
+        |_, places, n| {
+            places.table.remove(&(n % 1000));
+            places.table.insert(n % 1000, n);
+            Ok(())
+        },
+        |heap, places, n| {
+            heap.transact(|tx| {
+                let mut table = tx.map(&mut places.table, 1)?;
+                table.remove(&(n % 1000))?;
+                table.insert(n % 1000, n)?;
+                Ok(())
+            })
+        },
+    ),
+    (
+        "a push and a pop",
+        |_, places, n| {
+            places.stack.push(n);
+            places.stack.pop();
+            Ok(())
+        },
+        |heap, places, n| {
+            heap.transact(|tx| {
+                let mut stack = tx.vec(&mut places.stack, 1)?;
+                stack.push(n)?;
+                stack.pop()?;
+                Ok(())
             })
         },
     ),

@@ -4,7 +4,10 @@
 //! one heap after another, or the same again: a generation is the heap's then, and what lies outside of it is the process's own
 //! whatever number it holds.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 
 /// A value that no generation has.
 pub(crate) const NEVER: u32 = u32::MAX;
@@ -27,9 +30,11 @@ pub(crate) fn current() -> u32 {
 /// Sets the generation of this process, and where its heap lies, once that is open.
 pub(crate) fn set(generation: u32, heap: std::ops::Range<usize>) {
     assert_ne!(generation, NEVER, "the last generation is reserved");
+    // Nowhere, between the two: a thread may be asking about a lock of its own.
+    HEAP[1].store(0, SeqCst);
+    HEAP[0].store(heap.start, SeqCst);
+    HEAP[1].store(heap.len(), SeqCst);
     CURRENT.store(generation, Relaxed);
-    HEAP[0].store(heap.start, Relaxed);
-    HEAP[1].store(heap.len(), Relaxed);
 }
 
 /// True where a generation before this one may have left something: what lies anywhere else is this process's.
@@ -40,7 +45,7 @@ pub(crate) fn is_in_heap<T>(place: &T) -> bool {
     if in_tests::PRETENDED.get().is_some() {
         return true;
     }
-    std::ptr::from_ref(place).addr().wrapping_sub(HEAP[0].load(Relaxed)) < HEAP[1].load(Relaxed)
+    std::ptr::from_ref(place).addr().wrapping_sub(HEAP[0].load(SeqCst)) < HEAP[1].load(SeqCst)
 }
 
 #[cfg(test)]

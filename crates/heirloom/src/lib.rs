@@ -62,7 +62,7 @@ pub use heritable::{Heritable, Maybe, Outcome};
 pub use interner::{Interner, Symbol};
 pub use string::String;
 pub use sys::Ended;
-pub use transact::{TransactError, Tx};
+pub use transact::{TransactError, Tx, TxMap, TxVec};
 pub use vec::Vec;
 pub use vec_deque::VecDeque;
 

@@ -315,7 +315,9 @@ mod arch {
     ///
     /// `at` is valid for writing two words.
     pub(super) unsafe fn store_two_words(at: *mut [u64; 2], [first, second]: [u64; 2]) {
-        let at = at.cast::<u64>();
+        // As addresses, which one of them is: who reads it back as one may follow it.
+        let at = at.cast::<*const u8>();
+        let [first, second] = [first, second].map(|word| std::ptr::with_exposed_provenance(word as usize));
         // SAFETY: by the caller.
         unsafe {
             at.write_volatile(first);

@@ -85,9 +85,13 @@ fn me() -> Command {
 fn life() {
     let Ok(plan) = std::env::var(PLAN) else { return };
     let heap = Heap::inherit_or_create("chain", Options::new().size_limit(256 << 20)).unwrap();
+    let generation = heap.generation();
+    if plan == "claimed" {
+        log(&format!("{generation} has it"));
+        return if generation == 1 { call_off_and_hand_over(&heap) } else { log("done") };
+    }
     use_heap(&heap);
     let scan = heap.scan().unwrap();
-    let generation = heap.generation();
     log(&format!(
         "{generation} pid {} blocks {} stale {}",
         std::process::id(),
@@ -109,6 +113,16 @@ fn life() {
         Channel::Spawn
     };
     let error = heap.hand_over_with(me(), channel).unwrap_err();
+    log(&format!("hand-over failed: {error}"));
+}
+
+/// A successor dies when the heap is its own already, and another follows.
+fn call_off_and_hand_over(heap: &Heap) {
+    let error = heap.hand_over(me().env("HEIRLOOM_POINT", "kill SuccessorClaimed")).unwrap_err();
+    assert!(matches!(error, HandOverError::Died { .. }), "{error}");
+    heap.check().unwrap();
+    assert_eq!(heap.generation(), 1);
+    let error = heap.hand_over(me()).unwrap_err();
     log(&format!("hand-over failed: {error}"));
 }
 
@@ -225,4 +239,15 @@ fn generations_by_turns() {
 #[test]
 fn candidates_that_cannot_inherit_are_refused_and_the_next_one_is_not() {
     chain("refusals 2 DIR", "refusals", 2);
+}
+
+/// ```text
+/// 1: owns ... frozen | 2: claims, killed | 1: taken back ... frozen | 3: owns
+/// ```
+#[test]
+fn the_number_of_a_successor_that_had_claimed_the_heap_is_not_given_again() {
+    if std::env::var_os(PLAN).is_some() {
+        return;
+    }
+    assert_eq!(run("claimed", "claimed"), ["1 has it", "3 has it", "done"]);
 }

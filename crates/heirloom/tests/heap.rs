@@ -404,6 +404,53 @@ fn old_bytes_of_large_objects_reach_nobody_who_asked_for_zeros() {
     }
 }
 
+/// Allocates objects until there is no room, and frees them: how many there were.
+fn fill_up(size: usize) -> usize {
+    let layout = Layout::from_size_align(size, 8).unwrap();
+    let objects: Vec<_> = std::iter::from_fn(|| alloc::allocate(layout).ok()).collect();
+    for &object in &objects {
+        // SAFETY: allocated above, with this layout.
+        unsafe { alloc::deallocate(object, layout) };
+    }
+    objects.len()
+}
+
+/// What a thread kept near itself when it ended was nobody's, and was memory for objects of its size alone.
+#[test]
+fn memory_of_a_thread_that_ended_serves_objects_of_every_size() {
+    let _turn = turn();
+    let heap = Heap::inherit_or_create("idle", Options::new().size_limit(64 << 20)).unwrap();
+    let in_a_thread = |size: usize| {
+        let fill = || {
+            let _inside = heap.enter();
+            fill_up(size)
+        };
+        std::thread::scope(|scope| scope.spawn(fill).join().unwrap())
+    };
+    let before = in_a_thread(1024);
+    assert!(before > 40_000);
+    in_a_thread(64);
+    heap.trim();
+    let after = in_a_thread(1024);
+    assert!(after >= before, "{after} of {before} objects");
+}
+
+#[test]
+fn a_heap_that_closes_gives_back_what_it_kept_near() {
+    let _turn = turn();
+    let scratch = Scratch::new("near");
+    let options = || Options::new().size_limit(64 << 20).file(&scratch.0);
+    let heap = Heap::inherit_or_create("idle", options()).unwrap();
+    {
+        let _inside = heap.enter();
+        assert!(fill_up(64) > 500_000);
+    }
+    drop(heap);
+    let held = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&scratch.0).unwrap()) * 512;
+    assert!(held < 8 << 20, "{held} bytes, and no object");
+    drop(Heap::inherit_or_create("idle", options()).unwrap());
+}
+
 /// ```text
 /// generation 1: |guards of locks on this stack ... close |
 /// generation 2:                                          | open ... the same guards |     nobody else gets in

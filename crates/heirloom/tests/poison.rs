@@ -178,7 +178,9 @@ fn a_root_that_has_migrated_is_poisoned_as_before() {
     {
         let inside = heap.enter();
         LIST.get(&inside);
-        (TABLE.get(&inside), PAIR.get(&inside), OTHER.get(&inside));
+        TABLE.get(&inside);
+        PAIR.get(&inside);
+        OTHER.get(&inside);
     }
     drop(heap);
     // As a migration that leaves the object where it is does.

@@ -43,7 +43,8 @@ const _: () = assert!(CHECKSUM + 8 == STATE_BYTES && COMMIT_AT % 8 == 0 && STATE
 /// What the owner of a heap writes as it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// How many programs have owned the heap, this one included.
+    /// Numbers the programs that have owned the heap: this one's; in a frozen heap the highest that any has had, which is beyond its owner's where a
+    /// successor had claimed it and it was taken back.
     pub generation: u32,
     /// What the owner is doing with it.
     pub phase: Phase,

@@ -189,9 +189,10 @@ impl Out<'_> {
                 assert!(args.len() <= u8::MAX as usize, "a collection has more than 255 type arguments");
                 self.put(&format_version.to_le_bytes());
                 self.put(&[args.len() as u8]);
+                let own = Within::collection(within);
                 let mut i = 0;
                 while i < args.len() {
-                    self.node(args[i], depth + 1, within);
+                    self.node(args[i], depth + 1, Some(&own));
                     i += 1;
                 }
             }

@@ -38,6 +38,7 @@
 
 mod difference;
 mod display;
+mod error;
 mod flatten;
 mod reader;
 mod rules;
@@ -45,9 +46,10 @@ mod rules;
 mod tests;
 
 pub use difference::{Change, Difference, Part, Path, Step, first_change, first_difference};
+pub use error::TypesError;
 pub use flatten::{fingerprint, flat_len, flatten, flatten_into, hooks, nr_hooks, rules_form, rules_len};
 pub use reader::{
-    CaseView, Cases, Children, FieldView, Fields, Names, Shape, TypeView, TypesError, VariantView, Variants,
+    CaseView, Cases, Children, FieldView, Fields, Names, Shape, TypeView, VariantView, Variants,
 };
 pub use rules::{
     ConvertFn, DefaultFn, DropFn, FieldRules, FieldRulesView, History, Hook, Lineage, Relative, Relatives,
@@ -236,7 +238,9 @@ mod tag {
     pub(super) const DATA_ENUM: u8 = 7;
 }
 
-/// One struct or enum around the node at hand, and those around it in turn.
+/// One struct, enum or collection around the node at hand, and those around it in turn.
+///
+/// A collection has no name here, which no struct has: only through one can a value lead to another of its own type.
 struct Within<'a> {
     name: &'a str,
     size: u64,
@@ -244,12 +248,19 @@ struct Within<'a> {
     outer: Option<&'a Within<'a>>,
 }
 
-impl Within<'_> {
-    /// True if `name` is the nearest struct of that name, with this size and alignment.
+impl<'a> Within<'a> {
+    const fn collection(outer: Option<&'a Within<'a>>) -> Self {
+        Self { name: "", size: 0, align: 1, outer }
+    }
+
+    /// True if `name` is the nearest struct of that name, with this size and alignment, and a collection lies between.
     const fn encloses(mut at: Option<&Within<'_>>, name: &str, size: u64, align: u64) -> bool {
+        let mut is_apart = false;
         while let Some(within) = at {
-            if same_bytes(within.name.as_bytes(), name.as_bytes()) {
-                return within.size == size && within.align == align;
+            if within.name.is_empty() {
+                is_apart = true;
+            } else if same_bytes(within.name.as_bytes(), name.as_bytes()) {
+                return is_apart && within.size == size && within.align == align;
             }
             at = within.outer;
         }

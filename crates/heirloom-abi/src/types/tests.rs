@@ -185,6 +185,24 @@ fn a_recursive_part_must_be_enclosed() {
     let _ = flat_len(&stray);
 }
 
+/// A value that lies within itself would have no end.
+#[test]
+fn a_recursive_part_that_no_collection_holds_is_refused() {
+    const INNER: &TypeDesc = &TypeDesc::primitive("Node", 8, 8);
+    for form in [
+        Vec::from(*form!(structure!("Node", 8, "inner" at 0: INNER))),
+        Vec::from(*form!(structure!("Node", 8, "inner" at 0: structure!("(,)", 8, "0" at 0: INNER)))),
+    ] {
+        assert!(TypeView::parse(&form).is_ok());
+        // The last node: kind, alignment, size, length of the name, name.
+        let at = form.len() - (1 + 1 + 8 + 1 + 4);
+        let mut hostile = form;
+        assert_eq!(hostile[at], tag::PRIMITIVE);
+        hostile[at] = tag::RECURSIVE;
+        assert_eq!(TypeView::parse(&hostile).unwrap_err(), TypesError::Recursive { at });
+    }
+}
+
 #[test]
 fn a_recursive_part_without_its_struct_is_refused() {
     let mut form = Vec::from(*form!(U64));

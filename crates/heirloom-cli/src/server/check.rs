@@ -110,24 +110,24 @@ impl Check {
         for (step, command) in upgrades {
             self.upgrade(step, command)?;
         }
+        let restarts = systemctl(&["show", "--property=NRestarts", "--value", UNIT])?;
         self.set_more()?;
         let began = Instant::now();
         systemctl(&["stop", UNIT])?;
         self.look_while("systemctl stop, start", began, &|| systemctl(&["start", UNIT]))?;
         let stored = systemctl(&["show", "--property=NFileDescriptorStore", "--value", UNIT])?;
-        let restarts = systemctl(&["show", "--property=NRestarts", "--value", UNIT])?;
         tell(&Line::ServedAll { stored: stored.trim(), restarts: restarts.trim() });
         Ok(())
     }
 
     /// Has the server hand over while a client writes, which must notice nothing.
     fn upgrade(&mut self, step: &str, command: &[&str]) -> Result<(), String> {
-        let before = main_pid()?;
+        let before = self.generation;
         let (from, began, stop) = (self.acknowledged, Instant::now(), AtomicBool::new(false));
         let (written, outcome) = std::thread::scope(|scope| {
             let writer = scope.spawn(|| write(from, &stop));
             std::thread::sleep(Duration::from_millis(200));
-            let outcome = systemctl(command).and_then(|_| wait_for_other_pid(before));
+            let outcome = systemctl(command).and_then(|_| wait_for_successor(before));
             std::thread::sleep(Duration::from_millis(200));
             let is_running = !writer.is_finished();
             stop.store(true, Relaxed);
@@ -216,26 +216,27 @@ fn write(from: u64, stop: &AtomicBool) -> Result<u64, String> {
     Ok(written)
 }
 
-fn main_pid() -> Result<u32, String> {
-    let pid = systemctl(&["show", "--property=MainPID", "--value", UNIT])?;
-    pid.trim().parse().map_err(|_| format!("`{pid}` is no pid"))
-}
-
-/// Waits until systemd knows another main process, and looks whether it is the one that serves.
-fn wait_for_other_pid(before: u32) -> Result<(), String> {
+/// Waits until the next generation serves, and looks whether systemd takes its process for the service.
+fn wait_for_successor(before: u32) -> Result<(), String> {
     let until = Instant::now() + PATIENCE;
     loop {
-        let pid = main_pid()?;
-        if pid != before && pid != 0 {
-            let serving = connect()?.info("process_id").map_err(|error| error.to_string())?;
-            let is_it = serving == pid.to_string();
-            return if is_it { Ok(()) } else { Err(format!("systemd knows {pid}, and {serving} serves")) };
+        let say = |error: std::io::Error| error.to_string();
+        let mut client = connect()?;
+        let generation: u32 = client.info("generation").map_err(say)?.parse().unwrap_or(0);
+        if generation > before {
+            let (known, serving) = (main_pid()?, client.info("process_id").map_err(say)?);
+            let is_it = known == serving;
+            return if is_it { Ok(()) } else { Err(format!("systemd knows {known}, and {serving} serves")) };
         }
         if Instant::now() > until {
-            return Err(format!("systemd still takes {before} for the main process"));
+            return Err(format!("generation {before} still serves"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn main_pid() -> Result<String, String> {
+    Ok(systemctl(&["show", "--property=MainPID", "--value", UNIT])?.trim().to_owned())
 }
 
 fn tell(line: &Line<'_>) {

@@ -140,7 +140,7 @@ fn an_older_version_is_rolled_back_to_by_an_owner_that_lives() {
     BufReader::new(stdout).read_line(&mut line).expect("a line comes");
     assert!(line.contains("\"version\":3"), "{line}");
 
-    let (text, json, report) = check("v2", &alive.0.id().to_string());
+    let (text, json, report) = check("v2", &format!("pid:{}", alive.0.id()));
     assert_eq!(json.status, Some(0), "{text:?}");
     let sessions = root(&report, "sessions");
     assert_eq!(

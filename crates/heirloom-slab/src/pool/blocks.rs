@@ -179,6 +179,7 @@ impl<H: Host> Pool<H> {
         let is_huge = block.kind.load(Relaxed) == BLOCK_KIND_HUGE;
         let is_clean = !is_huge && block.dirty_units.load(Relaxed) == 0;
         block.kind.store(BLOCK_KIND_NONE, Release);
+        self.vacant.fetch_min(index as u32, Relaxed);
         window();
         for field in
             [&block.offset, &block.free_units, &block.partial_units, &block.dirty_units, &block.object_bytes]
@@ -228,9 +229,12 @@ impl<H: Host> Pool<H> {
 
     fn vacant_entry(&self) -> Option<usize> {
         let nr = self.nr_blocks();
-        let vacant =
-            self.arena.blocks()[..nr].iter().position(|block| block.kind.load(Relaxed) == BLOCK_KIND_NONE);
-        vacant.or_else(|| (nr < self.arena.blocks().len()).then_some(nr))
+        let from = (self.vacant.load(Relaxed) as usize).min(nr);
+        let is_vacant = |block: &Block| block.kind.load(Relaxed) == BLOCK_KIND_NONE;
+        let index = self.arena.blocks()[from..nr].iter().position(is_vacant).map_or(nr, |at| from + at);
+        // Where it is used now, the next search goes one step further.
+        self.vacant.store(index as u32, Relaxed);
+        (index < self.arena.blocks().len()).then_some(index)
     }
 
     fn set_up_block(&self, index: usize, offset: u64, kind: u32, run: u32, object_bytes: u64) {

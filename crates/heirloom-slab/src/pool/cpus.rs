@@ -65,10 +65,13 @@ impl<H: Host> Pool<H> {
         let cpu = cpu.lock(|| self.host.pause());
         self.fold(&cpu);
         self.drain_all(&cpu);
+        let mut is_left = false;
         for cache in 0..self.nr_caches() {
-            self.take_down_idle(&cpu, cache, 1);
-            // Those that are left: whoever adopts one counts it.
-            self.discount_units(&cpu.caches[cache], u64::MAX);
+            self.take_down_idle(&cpu, cache, 0);
+            // Those that are left, as somebody is about to touch them: whoever adopts one counts it.
+            let mine = &cpu.caches[cache];
+            is_left |= mine.idle_units.load(Relaxed) > 0;
+            self.discount_units(mine, u64::MAX);
         }
         // A publisher that still reads the old tag may announce to this slot after the drain. Such slabs wait on its
         // list for the next thread, a CPU that is short of memory, or the freeze.
@@ -77,6 +80,9 @@ impl<H: Host> Pool<H> {
             cache.partial.store(0, Relaxed);
             cache.nr_partial.store(0, Relaxed);
             shared.orphan_stamp.fetch_add(1, AcqRel);
+        }
+        if is_left {
+            self.may_have_ownerless.store(true, Release);
         }
     }
 

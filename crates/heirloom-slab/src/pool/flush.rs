@@ -276,6 +276,7 @@ impl<H: Host> Pool<H> {
         if let Some(shape) = self.arena.caches().get(cache) {
             shape.orphan_stamp.fetch_add(1, AcqRel);
         }
+        self.may_have_ownerless.store(true, Release);
     }
 
     /// Puts a slab that was freed into, and whose `announced` the caller set, on its owner's list.

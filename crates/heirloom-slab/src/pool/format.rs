@@ -96,9 +96,11 @@ impl<H: Host> Pool<H> {
             nr_classes: classes(&geometry),
             lock: AtomicU32::new(0),
             room: core::array::from_fn(|_| AtomicU32::new(0)),
+            vacant: core::sync::atomic::AtomicU32::new(0),
             nr_empty: AtomicU32::new(0),
             spare_blocks: AtomicU32::new(0),
             idle_units: core::sync::atomic::AtomicU64::new(0),
+            may_have_ownerless: core::sync::atomic::AtomicBool::new(false),
         }
     }
 

@@ -13,7 +13,9 @@
 //! blocks go back to the host as they are: whoever wants zeros, and the freeze, cleans them. What lies behind an object's last
 //! byte is zero always.
 
-use heirloom_abi::pool::{BLOCK_KIND_HUGE, SLAB_KIND_FREE, SLAB_KIND_LARGE};
+use heirloom_abi::pool::{
+    BLOCK_KIND_HUGE, BLOCK_KIND_SLABS, SLAB_KIND_FREE, SLAB_KIND_LARGE, SLAB_KIND_TAIL,
+};
 
 use super::blocks::span;
 use super::records::Block;
@@ -144,8 +146,7 @@ impl<H: Host> Pool<H> {
             let _guard = self.lock();
             return self.give_block_back(index);
         }
-        let room = u64::from(units) << self.geometry.unit_shift;
-        let bytes = head.object_bytes.load(Relaxed).min(room);
+        let bytes = head.object_bytes.load(Relaxed);
         match self.scrub {
             // SAFETY: the object's units are the caller's alone.
             Scrub::OnFree => unsafe { self.arena.zero(offset, bytes) },
@@ -267,6 +268,9 @@ impl<H: Host> Pool<H> {
         true
     }
 
+    /// The large object that starts at `offset`; `None` where there is none, or its record contradicts itself or the block table.
+    ///
+    /// A restore looks at no record of an object: what an inherited one says is compared here, before anything goes by it.
     fn locate_large(&self, offset: u64) -> Option<(u64, usize, Slab<'_>)> {
         let block = offset & !(self.geometry.block_bytes() - 1);
         let within = offset - block;
@@ -277,10 +281,32 @@ impl<H: Host> Pool<H> {
         let index = self.arena.block_head(block).index.load(Relaxed) as usize;
         let entry = self.arena.blocks().get(index)?;
         let slab = self.arena.slab(block, unit);
-        let fits = entry.offset.load(Relaxed) == block
-            && slab.head.kind.load(Acquire) == SLAB_KIND_LARGE
-            && slab.head.head_unit.load(Relaxed) == unit
-            && slab.head.units.load(Relaxed) <= self.geometry.units() - unit;
-        fits.then_some((block, index, slab))
+        let is_it = entry.offset.load(Relaxed) == block && self.is_large(entry, &slab, unit);
+        is_it.then_some((block, index, slab))
+    }
+
+    /// True where the record of `unit` in a block is that of a large object, and its numbers fit the block.
+    pub(super) fn is_large(&self, block: &Block, slab: &Slab<'_>, unit: u32) -> bool {
+        let head = slab.head;
+        let (units, bytes) = (head.units.load(Relaxed), head.object_bytes.load(Relaxed));
+        let most = self.geometry.units().saturating_sub(unit);
+        if head.kind.load(Acquire) != SLAB_KIND_LARGE
+            || head.head_unit.load(Relaxed) != unit
+            || !(1..=most).contains(&units)
+            || bytes == 0
+        {
+            return false;
+        }
+        match block.kind.load(Relaxed) {
+            // The restore found that the run has room for so many.
+            BLOCK_KIND_HUGE => bytes == block.object_bytes.load(Relaxed),
+            BLOCK_KIND_SLABS => {
+                let last = self.arena.slab(block.offset.load(Relaxed), unit + units - 1).head;
+                let is_tail =
+                    last.kind.load(Relaxed) == SLAB_KIND_TAIL && last.head_unit.load(Relaxed) == unit;
+                bytes <= u64::from(units) << self.geometry.unit_shift && (units == 1 || is_tail)
+            }
+            _ => false,
+        }
     }
 }

@@ -69,6 +69,9 @@ impl<H: Host> Pool<H> {
         let within = offset - start;
         match slab.head.kind.load(Acquire) {
             SLAB_KIND_LARGE => {
+                if !self.is_large(entry, &slab, unit) {
+                    return None;
+                }
                 let bytes = slab.head.object_bytes.load(Relaxed);
                 Some(Found { cache: None, start, bytes, slab: slab.at, index: 0 })
             }

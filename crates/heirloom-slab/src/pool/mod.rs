@@ -16,6 +16,7 @@ mod cpus;
 mod flush;
 mod format;
 mod freeze;
+mod idle;
 mod large;
 mod lookup;
 pub(crate) mod records;
@@ -64,12 +65,16 @@ pub struct Pool<H: Host> {
     pub(crate) lock: AtomicU32,
     /// For each kind of run, entries below this have no room (see `blocks`).
     pub(crate) room: [AtomicU32; blocks::NR_HINTS],
+    /// No entry of the block table below this is vacant.
+    pub(crate) vacant: core::sync::atomic::AtomicU32,
     /// Blocks without any slab or object.
     pub(crate) nr_empty: AtomicU32,
     /// How many of them are kept, beside one.
     pub(crate) spare_blocks: AtomicU32,
     /// Units of the slabs that stand on a CPU's list and have all their slots.
     pub(crate) idle_units: core::sync::atomic::AtomicU64,
+    /// Whether the block table may have idle slabs that nobody owns (see `idle`).
+    pub(crate) may_have_ownerless: core::sync::atomic::AtomicBool,
 }
 
 impl<H: Host> Pool<H> {

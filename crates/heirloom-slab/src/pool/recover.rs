@@ -56,14 +56,16 @@ impl<H: Host> Pool<H> {
     }
 
     /// Takes a pool back from a successor that had restored it, used it and then died: recovers it as it is open here, and the threads
-    /// for whose CPU slot `is_live` answers true go on with theirs. The host knows the blocks of the table again before.
+    /// for whose CPU slot `is_live` answers true go on with theirs.
     ///
-    /// The caller's door is closed.
+    /// The caller's door is closed, and the host knows of no block: it is asked for each in the table, as at a restore, before anything
+    /// else in memory is looked at.
     ///
     /// # Errors
     ///
     /// [`RestoreError`]: the records are damaged; nothing was changed.
     pub fn reclaim_used(&self, is_live: impl Fn(u32) -> bool) -> Result<Recovered, RestoreError> {
+        self.adopt_blocks()?;
         self.look()?;
         let mut recovered = Recovered::default();
         self.arena.record().frozen.store(0, Relaxed);
@@ -72,6 +74,7 @@ impl<H: Host> Pool<H> {
         for room in &self.room {
             room.store(0, Relaxed);
         }
+        self.vacant.store(0, Relaxed);
         self.reclaim(is_live);
         Ok(recovered)
     }

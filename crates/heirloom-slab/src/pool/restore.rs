@@ -3,7 +3,7 @@
 //! Nothing is written before everything was checked, so a refused pool is as it was and another may try. Only the
 //! tables are read: a slab is looked at when a cache wants it (see `Pool::adopt`).
 
-use heirloom_abi::pool::{Geometry, Memory, PoolError, PoolReader};
+use heirloom_abi::pool::{BlockView, Geometry, Memory, PoolError, PoolReader};
 
 use super::format::classes;
 use super::{Pool, Scrub};
@@ -119,17 +119,15 @@ impl<H: Host> Pool<H> {
 
     /// Asks the host for each block of the table.
     pub(super) fn adopt_blocks(&self) -> Result<(), RestoreError> {
-        let mut nr_empty = 0;
+        let (mut nr_empty, usable) = (0, self.geometry.usable_units());
         self.with_reader(|reader| {
-            let reader = reader?;
-            for index in 0..reader.nr_blocks() {
-                let Some(block) = reader.block(index)? else { continue };
-                if !self.host.adopt(block.offset, block.run) {
-                    return Err(RestoreError::Block { index, offset: block.offset });
-                }
-                nr_empty += u32::from(block.free_units == self.geometry.usable_units());
-            }
-            Ok(())
+            let mut wanted =
+                Wanted { host: &self.host, blocks: [(0, 0); WANTED], indices: [0; WANTED], nr: 0 };
+            reader?.for_each_block(|block| {
+                nr_empty += u32::from(block.free_units == usable);
+                wanted.add(block)
+            })?;
+            wanted.ask()
         })?;
         self.nr_empty.store(nr_empty, Relaxed);
         Ok(())
@@ -146,8 +144,9 @@ impl<H: Host> Pool<H> {
             // No checksum covers a CPU slot, and whatever it listed is in the bitmaps.
             self.arena.cpu(index).reset(self.nr_caches());
         }
-        // The lists went with the slots.
+        // The lists went with the slots, and with them the owners.
         self.idle_units.store(0, Relaxed);
+        self.may_have_ownerless.store(true, Relaxed);
         for cache in &self.arena.caches()[..self.nr_caches()] {
             cache.orphan_stamp.fetch_add(1, Relaxed);
         }
@@ -173,6 +172,41 @@ impl<H: Host> Pool<H> {
     /// True where some thread has CPU slot `index`.
     pub fn is_claimed(&self, index: u32) -> bool {
         index < self.nr_cpus() && self.arena.cpu(index).slot.tag.load(SeqCst) != 0
+    }
+}
+
+/// Blocks that the host is asked for at a time.
+const WANTED: usize = 64;
+
+/// Blocks that the host is asked for next.
+struct Wanted<'a, H> {
+    host: &'a H,
+    blocks: [(u64, u32); WANTED],
+    /// Their entries in the table.
+    indices: [u32; WANTED],
+    nr: usize,
+}
+
+impl<H: Host> Wanted<'_, H> {
+    #[inline]
+    fn add(&mut self, block: &BlockView) -> Result<(), RestoreError> {
+        if self.nr == WANTED {
+            self.ask()?;
+        }
+        self.blocks[self.nr] = (block.offset, block.run);
+        self.indices[self.nr] = block.index;
+        self.nr += 1;
+        Ok(())
+    }
+
+    fn ask(&mut self) -> Result<(), RestoreError> {
+        let blocks = &self.blocks[..self.nr];
+        let granted = self.host.adopt_all(blocks);
+        self.nr = 0;
+        match blocks.get(granted) {
+            None => Ok(()),
+            Some(&(offset, _)) => Err(RestoreError::Block { index: self.indices[granted], offset }),
+        }
     }
 }
 

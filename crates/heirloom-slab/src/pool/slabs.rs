@@ -154,17 +154,14 @@ impl<H: Host> Pool<H> {
         let _ = self.idle_units.fetch_update(Relaxed, Relaxed, less);
     }
 
-    /// Takes the idle ones among the first slabs of a CPU's list down; `leave` slabs are left. True where there were any.
+    /// Takes idle slabs of a CPU's list down until it has no more than `leave` slabs, or none of them is idle. True where there
+    /// were any.
     pub(super) fn take_down_idle(&self, cpu: &Locked<'_>, cache: usize, leave: u32) -> bool {
-        self.take_down_idle_among(cpu, cache, leave, self.geometry.units())
-    }
-
-    /// As [`Pool::take_down_idle`], among the first `most` slabs.
-    fn take_down_idle_among(&self, cpu: &Locked<'_>, cache: usize, leave: u32, most: u32) -> bool {
         let list = &cpu.caches[cache];
         let mut at = list.partial.load(Relaxed);
         let mut found = false;
-        for _ in 0..most.min(list.nr_partial.load(Relaxed)) {
+        // A list that a damaged record made a ring ends too.
+        for _ in 0..list.nr_partial.load(Relaxed) {
             let is_done = list.nr_partial.load(Relaxed) <= leave || list.idle_units.load(Relaxed) == 0;
             if at == 0 || is_done {
                 break;
@@ -177,29 +174,6 @@ impl<H: Host> Pool<H> {
             }
         }
         found
-    }
-
-    /// Before memory is refused: takes idle slabs of all caches down, of the CPU whose lock the caller holds, its magazines
-    /// emptied, and of each other that nobody works on, and gives empty blocks back. True where there was anything.
-    pub(super) fn release_idle(&self, own: Option<&Locked<'_>>) -> bool {
-        let all = |cpu: &Locked<'_>| {
-            let of = |cache| self.take_down_idle_among(cpu, cache, 0, u32::MAX);
-            (0..self.nr_caches()).fold(false, |found, cache| of(cache) | found)
-        };
-        // What others' magazines list is theirs to give.
-        let mut found = own.is_some_and(|own| {
-            self.fold(own);
-            all(own)
-        });
-        for index in (0..self.nr_cpus()).filter(|&index| own.is_none_or(|own| own.index() != index)) {
-            let Some(other) = self.arena.cpu(index).try_lock() else { continue };
-            if other.slot.tag.load(SeqCst) != 0 {
-                found |= all(&other);
-            }
-        }
-        let had_empty = self.nr_empty.load(Relaxed) > 0;
-        self.give_empty_blocks_back();
-        found | had_empty
     }
 
     /// Puts a slab of this CPU on its list.

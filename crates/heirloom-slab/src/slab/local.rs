@@ -69,6 +69,14 @@ impl Slab<'_> {
             && head.publishing.load(Relaxed) == 0
             && head.announced.load(Relaxed) == 0
     }
+
+    /// True where every slot is in the free words or the remote words: [`Slab::is_idle`] for who does not own the slab, and so must
+    /// not fold them.
+    pub(crate) fn looks_idle(&self) -> bool {
+        let words = self.free.iter().zip(self.remote);
+        let listed = words.map(|(free, remote)| (free.load(Relaxed) | remote.load(Relaxed)).count_ones());
+        listed.sum::<u32>() == self.head.nr_slots.load(Relaxed)
+    }
 }
 
 /// The lowest `want` set bits of `bits`, or all of them.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use heirloom_abi::pool::{
@@ -10,7 +11,7 @@ use heirloom_abi::pool::{
 };
 use heirloom_slab::{Fault, Host, Pool};
 
-use super::{Object, TestHost};
+use super::{Object, TestHost, hand_out};
 
 /// A successor's host over memory that another pool is at work on: it knows of no block yet.
 pub(crate) struct View {
@@ -35,12 +36,16 @@ unsafe impl Host for View {
     }
 
     fn take(&self, nr: u32) -> Option<u64> {
+        self.take_with(nr, 0..0)
+    }
+
+    fn take_with(&self, nr: u32, any: Range<u64>) -> Option<u64> {
         let (mut taken, nr) = (self.taken.borrow_mut(), nr as usize);
         let at = (0..=taken.len().checked_sub(nr)?).find(|&at| !taken[at..at + nr].contains(&true))?;
         taken[at..at + nr].fill(true);
         let offset = (self.first + at) as u64 * self.block;
         // SAFETY: the blocks are in the region and nobody's. Whoever died may have left them half given back.
-        unsafe { self.base.as_ptr().add(offset as usize).write_bytes(0, nr * self.block as usize) };
+        unsafe { hand_out(self.base, offset, nr as u64 * self.block, &any) };
         Some(offset)
     }
 

@@ -9,6 +9,7 @@
 pub(crate) mod cut;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
@@ -118,6 +119,10 @@ unsafe impl Host for TestHost {
     }
 
     fn take(&self, nr: u32) -> Option<u64> {
+        self.take_with(nr, 0..0)
+    }
+
+    fn take_with(&self, nr: u32, any: Range<u64>) -> Option<u64> {
         let mut taken = self.0.taken.lock().unwrap();
         if taken.iter().filter(|&&taken| taken).count() + nr as usize > *self.0.limit.lock().unwrap() {
             return None;
@@ -129,7 +134,7 @@ unsafe impl Host for TestHost {
         let offset = (self.0.first + at) as u64 * block;
         // A pool that died, or whose table was damaged, may have left something here.
         // SAFETY: the blocks are in the region and nobody's.
-        unsafe { self.0.base.as_ptr().add(offset as usize).write_bytes(0, nr as usize * block as usize) };
+        unsafe { hand_out(self.0.base, offset, u64::from(nr) * block, &any) };
         Some(offset)
     }
 
@@ -160,6 +165,22 @@ unsafe impl Host for TestHost {
         taken[at..at + nr as usize].fill(false);
     }
 
+    fn give_back_dirty(&self, offset: u64, nr: u32, used: u64) {
+        let block = self.0.geometry.block_bytes();
+        let at = (offset / block) as usize - self.0.first;
+        // SAFETY: the blocks are in the region and nobody's.
+        let bytes = unsafe {
+            let start = self.0.base.as_ptr().add(offset as usize);
+            std::slice::from_raw_parts(start, nr as usize * block as usize)
+        };
+        let used = usize::try_from(used).unwrap().min(bytes.len());
+        assert!(bytes[used..].iter().all(|&byte| byte == 0), "what is said to be zero is zero");
+        // The bytes stay as they are.
+        let mut taken = self.0.taken.lock().unwrap();
+        assert!(taken[at..at + nr as usize].iter().all(|&taken| taken));
+        taken[at..at + nr as usize].fill(false);
+    }
+
     fn adopt(&self, offset: u64, nr: u32) -> bool {
         let at = (offset / self.0.geometry.block_bytes()) as usize;
         let mut taken = self.0.taken.lock().unwrap();
@@ -176,6 +197,21 @@ unsafe impl Host for TestHost {
 
     fn report(&self, fault: Fault) {
         self.0.faults.lock().unwrap().push(fault);
+    }
+}
+
+/// What a host hands out where a pool wants zeros but in `any`: there it gets what nobody would take for zeros.
+///
+/// # Safety
+///
+/// So many bytes from `offset` on are nobody's.
+unsafe fn hand_out(base: NonNull<u8>, offset: u64, bytes: u64, any: &Range<u64>) {
+    let (start, end) = (any.start.min(bytes), any.end.min(bytes));
+    // SAFETY: by the caller.
+    unsafe {
+        let at = base.as_ptr().add(offset as usize);
+        at.write_bytes(0, bytes as usize);
+        at.add(start as usize).write_bytes(0xdb, end.saturating_sub(start) as usize);
     }
 }
 

@@ -298,7 +298,7 @@ pub(super) unsafe fn words(at: *const u8, nr: usize) -> [u64; 4] {
     let mut words = [0; 4];
     for (nr, word) in words.iter_mut().enumerate().take(nr) {
         // SAFETY: by the caller.
-        *word = unsafe { at.cast::<u64>().add(nr).read() };
+        *word = unsafe { address(at.add(8 * nr)) };
     }
     words
 }
@@ -311,6 +311,26 @@ pub(super) unsafe fn words(at: *const u8, nr: usize) -> [u64; 4] {
 pub(super) unsafe fn write_words(at: *mut u8, nr: usize, words: [u64; 4]) {
     for (nr, word) in words.into_iter().enumerate().take(nr) {
         // SAFETY: by the caller.
-        unsafe { at.cast::<u64>().add(nr).write(word) };
+        unsafe { write_address(at.add(8 * nr), word) };
     }
+}
+
+/// Reads a word, which may be an address: read as one, so that what it leads to can be followed by the number.
+///
+/// # Safety
+///
+/// It can be read, and is aligned.
+pub(super) unsafe fn address(at: *const u8) -> u64 {
+    // SAFETY: by the caller; any word is an address, if of nothing.
+    unsafe { at.cast::<*const u8>().read() }.expose_provenance() as u64
+}
+
+/// Writes a word, which may be an address: written as one, so that who reads it as such may follow it.
+///
+/// # Safety
+///
+/// It can be written, and is aligned.
+pub(super) unsafe fn write_address(at: *mut u8, word: u64) {
+    // SAFETY: by the caller.
+    unsafe { at.cast::<*const u8>().write(std::ptr::with_exposed_provenance(word as usize)) };
 }

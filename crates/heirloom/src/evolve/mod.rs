@@ -3,7 +3,7 @@
 //! ```text
 //! description in the heap + rules of the program --plan-->  nothing to do | the same layout | a conversion | a refusal
 //!                                                                |              |               |
-//!                                                              taken      described anew     `convert`, then one store;
+//!                                                              taken      described anew     `convert`, then one store for all;
 //!                                                                                            `release` of the old objects
 //! ```
 //!
@@ -18,7 +18,8 @@
 //!
 //! - *said before*: what can be done with a root is known before the jump, to both sides, by the same code.
 //! - *whole*: old objects are only read until the successor has acknowledged.
-//! - *one store*: a root is of the old type and object or of the new one, at every instant.
+//! - *one store*: all roots that change together are of the old types and objects or of the new ones, at every instant.
+//! - *shared*: what several pointers lead to is one value before and afterwards, in one root or in several.
 
 pub(crate) mod collection;
 pub(crate) mod convert;
@@ -51,7 +52,8 @@ pub enum Migrate {
     /// Before the heap is opened, and before a predecessor lets go: if it fails, nothing has happened.
     #[default]
     AtOpen,
-    /// Each root when it is first used: the program answers at once, and the first use of a root takes longer.
+    /// Each root when it is first used: the program answers at once, and the first use of a root takes longer. Roots whose shared values
+    /// (`Rc`, `Arc`) change are migrated at the opening nevertheless, all together.
     AtFirstUse,
 }
 

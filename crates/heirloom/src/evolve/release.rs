@@ -14,7 +14,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel};
 
-use super::collection::{Buckets, Counted, NODE_HEIGHT, NODE_LEN, is_done, is_full, words};
+use super::collection::{Buckets, Counted, NODE_HEIGHT, NODE_LEN, address as word, is_done, is_full, words};
 use super::plan::Pairs;
 use super::shape::{PLAIN, Shape, Shapes};
 use crate::alloc;
@@ -131,13 +131,13 @@ impl Walk<'_> {
                     self.row(*elem, start, *stride, head.len - first, After::Nothing);
                 }
                 Shape::Owned { size, align, value } => {
-                    let start = std::ptr::with_exposed_provenance::<u8>(at.cast::<u64>().read() as usize);
+                    let start = std::ptr::with_exposed_provenance::<u8>(word(at) as usize);
                     let layout = Layout::from_size_align(*size, *align);
                     let after = layout.map_or(After::Nothing, |layout| After::Free(start, layout));
                     self.row(*value, start, 0, 1, after);
                 }
                 Shape::Shared { owns, counted, value } => {
-                    let address = at.cast::<u64>().read() as usize;
+                    let address = word(at) as usize;
                     if address != counted.align {
                         self.shared(*owns, *counted, *value, address);
                     }
@@ -153,7 +153,7 @@ impl Walk<'_> {
                     }
                 }
                 Shape::Tree { pairs, key, value } => {
-                    let root = at.cast::<u64>().read();
+                    let root = word(at);
                     if root != 0 {
                         self.tree(pairs, (*key, *value), std::ptr::with_exposed_provenance(root as usize));
                     }
@@ -208,7 +208,7 @@ impl Walk<'_> {
             let len = usize::from(node.add(NODE_LEN).cast::<u16>().read());
             let is_leaf = node.add(NODE_HEIGHT).cast::<u16>().read() == 0;
             for nr in (0..=len).filter(|_| !is_leaf) {
-                let edge = node.add(shape.edges).cast::<u64>().add(nr).read() as usize;
+                let edge = word(node.add(shape.edges + 8 * nr)) as usize;
                 self.tree(pairs, (key, value), std::ptr::with_exposed_provenance(edge));
             }
             for nr in 0..len {

@@ -17,13 +17,19 @@ use std::ptr::NonNull;
 
 use heirloom_abi::types::{Hook, TypeView};
 
-use super::collection::{NODE_HEIGHT, NODE_LEN, Row, TextAt, is_done, is_full, words};
+use super::collection::{
+    NODE_HEIGHT, NODE_LEN, Row, TextAt, address as word, is_done, is_full, words, write_address,
+};
 use super::shape::{Block, PLAIN, Shape, Shapes};
 use crate::alloc;
 
 /// Secrets outside the heap.
 #[derive(Default)]
-pub(crate) struct Kept(Vec<Secret>);
+pub(crate) struct Kept {
+    secrets: Vec<Secret>,
+    /// Values that several own, in one root or in several: looked at once.
+    shared: HashSet<usize>,
+}
 
 struct Secret {
     at: *mut u8,
@@ -61,13 +67,11 @@ impl Kept {
     ) -> Result<(), String> {
         // A list of its own in place of the call stack: a chain of values may be as long as the heap is large.
         let mut due = vec![(shapes.root, at)];
-        // What several own is looked at once.
-        let mut shared = HashSet::new();
         while let Some((id, at)) = due.pop() {
             if let Shape::Shared { counted, value, .. } = &shapes.nodes[id] {
                 // SAFETY: a pointer lies there, to a block or nowhere.
-                let address = unsafe { at.cast::<u64>().read() } as usize;
-                if address != counted.align && shared.insert(address) {
+                let address = unsafe { word(at) } as usize;
+                if address != counted.align && self.shared.insert(address) {
                     due.push((*value, std::ptr::with_exposed_provenance_mut(address + counted.value_at)));
                 }
                 continue;
@@ -111,7 +115,7 @@ impl Kept {
                     }
                     let block = take_block(at, *block);
                     at.copy_from_nonoverlapping(default.as_ptr(), *size);
-                    self.0.push(Secret { at, bytes, block });
+                    self.secrets.push(Secret { at, bytes, block });
                 }
                 Shape::Parts(parts) => due.extend(parts.iter().map(|&(offset, part)| (part, at.add(offset)))),
                 Shape::Cases(tag, cases) => {
@@ -141,7 +145,7 @@ impl Kept {
                     }
                 }
                 Shape::Tree { pairs, key, value } => {
-                    let root = at.cast::<u64>().read();
+                    let root = word(at);
                     if root != 0 {
                         let mut nodes = vec![std::ptr::with_exposed_provenance_mut::<u8>(root as usize)];
                         while let Some(node) = nodes.pop() {
@@ -161,7 +165,7 @@ impl Kept {
                                 }
                             }
                             if node.add(NODE_HEIGHT).cast::<u16>().read() > 0 {
-                                let edge = |nr| node.add(shape.edges).cast::<u64>().add(nr).read() as usize;
+                                let edge = |nr| word(node.add(shape.edges + 8 * nr)) as usize;
                                 nodes.extend(
                                     (0..=len).map(|nr| std::ptr::with_exposed_provenance_mut::<u8>(edge(nr))),
                                 );
@@ -175,11 +179,11 @@ impl Kept {
                     }
                 }
                 Shape::Owned { value, .. } => {
-                    let start = std::ptr::with_exposed_provenance_mut::<u8>(at.cast::<u64>().read() as usize);
+                    let start = std::ptr::with_exposed_provenance_mut::<u8>(word(at) as usize);
                     due.push((*value, start));
                 }
                 Shape::Map { buckets, key, value } => {
-                    let [control, mask] = at.cast::<[u64; 2]>().read().map(|word| word as usize);
+                    let [control, mask, ..] = words(at, 2).map(|word| word as usize);
                     let control = std::ptr::with_exposed_provenance_mut::<u8>(control);
                     for bucket in (0..=mask).filter(|_| mask != 0) {
                         let pair = control.sub((bucket + 1) * buckets.stride);
@@ -207,7 +211,8 @@ impl Kept {
     /// The heap is as it was when they were taken: nobody else has used it, and this thread may allocate.
     pub(crate) unsafe fn put_back(&mut self) -> usize {
         let mut nr_lost = 0;
-        for secret in self.0.drain(..).rev() {
+        self.shared.clear();
+        for secret in self.secrets.drain(..).rev() {
             // SAFETY: the field is where it was, and holds its default, which owns nothing by the rules for secrets.
             unsafe {
                 if let Some((elements, layout)) = secret.block {
@@ -217,7 +222,7 @@ impl Kept {
                     };
                     block.as_ptr().copy_from_nonoverlapping(elements.as_ptr(), elements.len());
                     secret.at.copy_from_nonoverlapping(secret.bytes.as_ptr(), secret.bytes.len());
-                    secret.at.cast::<u64>().write(block.as_ptr().expose_provenance() as u64);
+                    write_address(secret.at, block.as_ptr().expose_provenance() as u64);
                 } else {
                     secret.at.copy_from_nonoverlapping(secret.bytes.as_ptr(), secret.bytes.len());
                 }

@@ -32,6 +32,7 @@ mod rehash;
 pub(crate) mod seed;
 pub(crate) mod table;
 mod traits;
+mod transact;
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -39,6 +40,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use iter::{Drain, IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Values, ValuesMut};
+
+pub use transact::TxMap;
 
 use crate::alloc::AllocError;
 use crate::generation::{self, NEVER};

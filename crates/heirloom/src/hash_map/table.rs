@@ -64,6 +64,8 @@ pub(crate) struct Table<T> {
     owns: PhantomData<T>,
 }
 
+// A footprint has both counts by the address of the first.
+const _: () = assert!(size_of::<AtomicU64>() == 8 && align_of::<AtomicU64>() == 8);
 const _: () = assert!(size_of::<Table<u64>>() == 32);
 const _: () = assert!(std::mem::offset_of!(Table<u64>, mask) == 8);
 const _: () = assert!(std::mem::offset_of!(Table<u64>, len) == 16);
@@ -73,6 +75,15 @@ const _: () = assert!(std::mem::offset_of!(Table<u64>, growth_left) == 24);
 unsafe impl<T: Send> Send for Table<T> {}
 // SAFETY: a shared table gives out nothing but `&T`.
 unsafe impl<T: Sync> Sync for Table<T> {}
+
+/// What a change of one bucket writes. Good as long as the table keeps its block.
+#[derive(Debug)]
+pub(crate) struct Footprint<T> {
+    /// `len` and `growth_left`.
+    pub(crate) counts: NonNull<[u64; 2]>,
+    pub(crate) control: NonNull<u8>,
+    pub(crate) bucket: NonNull<T>,
+}
 
 /// What a search for a place found.
 pub(crate) enum Place {
@@ -268,6 +279,18 @@ impl<T> Table<T> {
             self.len.store(len + 1, Relaxed);
             &mut *bucket
         }
+    }
+
+    /// Where a change of one bucket writes, for who writes it down before; see [`fill`](Self::fill) and [`Occupied::remove`].
+    pub(crate) fn footprint(&mut self, index: usize) -> Footprint<T> {
+        assert!(index < self.buckets(), "a bucket of this table");
+        // SAFETY: the table is there. Both counts lie side by side, so the address is not that of the first alone.
+        let counts = unsafe { NonNull::from(&mut *self).byte_add(std::mem::offset_of!(Self, len)).cast() };
+        // SAFETY: the bucket exists, and so does its control byte: neither is null.
+        let (control, bucket) = unsafe {
+            (NonNull::new_unchecked(self.control.add(index)), NonNull::new_unchecked(self.bucket(index)))
+        };
+        Footprint { counts, control, bucket }
     }
 
     /// Names a full bucket, for as long as the table is borrowed.

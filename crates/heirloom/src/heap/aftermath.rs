@@ -13,9 +13,9 @@
 use std::sync::atomic::Ordering::*;
 
 use heirloom_abi::diary::{self, CHANGING, CHANGING_AT, Diary, DiaryError, ENTRIES_AT, Entry, USED_AT};
-use heirloom_abi::pool::{CpuRecord, Memory, PoolReader};
+use heirloom_abi::pool::{BLOCK_KIND_HUGE, CpuRecord, Memory, PoolReader};
 use heirloom_abi::roots::{RootState, Roots, set_state};
-use heirloom_slab::{Pool, caller_step};
+use heirloom_slab::{Found, Pool, caller_step};
 
 use super::bytes::Mapped;
 use super::host::BlockHost;
@@ -50,6 +50,7 @@ impl Aftermath {
                 continue;
             }
             let damaged = |error| HeapError::Diary { cpu, error };
+            check_place(offset, &found.diaries, layout, backing).map_err(damaged)?;
             let bytes = read_diary(&memory, offset).map_err(damaged)?;
             let diary = Diary::read(&bytes, layout.first_block..backing.len()).map_err(damaged)?;
             found.open += u32::from(diary.is_open());
@@ -75,13 +76,22 @@ impl Aftermath {
             // SAFETY: nobody else has the heap, and this is the only reference.
             poison(unsafe { roots::record(backing, layout.roots) }, &self.changing)
         };
+        let objects = Objects::of(pool, backing, layout);
         for (at, bytes) in &self.diaries {
             let Ok(diary) = Diary::read(bytes, heap.clone()) else { continue };
+            if !objects.hold(*at, bytes.len()) {
+                eprintln!("heirloom: the diary at {at:#x} lies in no object, and is not followed");
+                continue;
+            }
             let mut entries: Vec<Entry<'_>> = diary.entries().collect();
             entries.reverse();
             for entry in &entries {
                 if let Entry::Bytes { offset, old } = entry {
-                    // SAFETY: the range was checked to lie in the blocks of the file, which is mapped; nobody else has the heap.
+                    // What is not an object any more was given back by a recovery that was cut, or never was one.
+                    if !objects.hold(*offset, old.len()) {
+                        continue;
+                    }
+                    // SAFETY: the range lies in an object of the mapped heap, which nobody else has.
                     unsafe { base.add(*offset as usize).copy_from_nonoverlapping(old.as_ptr(), old.len()) };
                     caller_step();
                 }
@@ -95,7 +105,7 @@ impl Aftermath {
                 }
                 pool.release_cpu(cpu);
             }
-            // SAFETY: the diary's block, as it was read; words of it are atomics.
+            // SAFETY: within an object, and aligned, as was seen above; words of a diary are atomics.
             unsafe {
                 let used = &*base.add(*at as usize + USED_AT).cast::<std::sync::atomic::AtomicU64>();
                 used.store(0, Release);
@@ -122,6 +132,43 @@ fn poison(record: &mut [u8], changing: &[usize]) -> bool {
         set_state(record, index, RootState::Poisoned).is_ok()
     };
     changing.iter().copied().map(poison_one).fold(true, |all, one| all & one)
+}
+
+/// The objects of a heap that was just recovered: what lies in none of them is the pool's, and not to be written.
+struct Objects<'a> {
+    pool: &'a Pool<BlockHost>,
+    /// Those of several blocks, of which the pool finds the first block alone. Sorted.
+    huge: Vec<std::ops::Range<u64>>,
+}
+
+impl<'a> Objects<'a> {
+    fn of(pool: &'a Pool<BlockHost>, backing: &Backing, layout: &Layout) -> Self {
+        let mut huge = Vec::new();
+        let memory = Mapped(backing);
+        if let Ok(reader) = PoolReader::open(&memory, layout.control.offset) {
+            let first = u64::from(layout.geometry.header_units()) << layout.geometry.unit_shift;
+            let blocks = (0..reader.nr_blocks()).filter_map(|index| reader.block(index).ok().flatten());
+            for block in blocks.filter(|block| block.kind == BLOCK_KIND_HUGE) {
+                let start = block.offset + first;
+                huge.push(start..start + block.object_bytes);
+            }
+        }
+        huge.sort_unstable_by_key(|object| object.start);
+        Self { pool, huge }
+    }
+
+    /// True where all of these bytes are of one object that is allocated.
+    fn hold(&self, offset: u64, bytes: usize) -> bool {
+        let Some(end) = offset.checked_add(bytes as u64) else { return false };
+        let behind = self.huge.partition_point(|object| object.start <= offset);
+        if let Some(object) = behind.checked_sub(1).map(|last| &self.huge[last]).filter(|it| offset < it.end)
+        {
+            return end <= object.end;
+        }
+        let is_allocated = |found: &Found| !self.pool.is_listed_free(self.pool.cpu(0), found);
+        let found = self.pool.find(offset).filter(is_allocated);
+        found.is_some_and(|found| end <= found.start + found.bytes)
+    }
 }
 
 /// Gives a block back that is allocated still.
@@ -183,6 +230,25 @@ fn slot_words(memory: &Mapped<'_>, layout: &Layout, cpu: u32) -> (u32, u64) {
         .read(at + std::mem::offset_of!(CpuRecord, inside) as u64, &mut inside)
         .and_then(|()| memory.read(at + std::mem::offset_of!(CpuRecord, diary) as u64, &mut diary));
     if read.is_some() { (u32::from_le_bytes(inside), u64::from_le_bytes(diary)) } else { (0, 0) }
+}
+
+/// Whether a diary may lie at `offset`, as far as that can be told before the pool is recovered.
+fn check_place(
+    offset: u64,
+    others: &[(u64, Vec<u8>)],
+    layout: &Layout,
+    backing: &Backing,
+) -> Result<(), DiaryError> {
+    let what = if !offset.is_multiple_of(diary::ALIGN) {
+        "between two words"
+    } else if offset < layout.first_block || offset >= backing.len() {
+        "outside the blocks"
+    } else if others.iter().any(|&(other, _)| other == offset) {
+        "where that of another CPU slot lies"
+    } else {
+        return Ok(());
+    };
+    Err(DiaryError::Place { offset, what })
 }
 
 fn read_diary(memory: &Mapped<'_>, offset: u64) -> Result<Vec<u8>, DiaryError> {

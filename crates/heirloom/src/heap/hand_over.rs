@@ -128,6 +128,8 @@ impl Heap {
         let is_live = |index: u32| live.get(index as usize).copied().unwrap_or(false);
         // After an error the heap stays closed: its records are damaged, and a restart recovers it, or refuses it.
         self.undo_passage(is_live)?;
+        // What it has left under its number, a lock or the mark of a map that was probed, is not to be its successor's own.
+        self.last_generation.fetch_max(self.backing.read_header()?.state.generation, Relaxed);
         let state = open::running(&self.backing, self.generation)?;
         self.backing.write_state(&state)?;
         spares::keep(self.hall.pool(), self.options.spare_memory);
@@ -263,9 +265,10 @@ struct Leaving<'a> {
 }
 
 impl Incumbent for Leaving<'_> {
-    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
-        self.passage.set(self.heap.prepare_passage(program)?.1);
-        Ok(())
+    fn check_program(&self, program: &Path) -> Result<Duration, HandOverError> {
+        let (report, passage) = self.heap.prepare_passage(program)?;
+        self.passage.set(passage);
+        Ok(migrate::patience(&report))
     }
 
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {

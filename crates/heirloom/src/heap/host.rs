@@ -80,7 +80,8 @@ impl BlockHost {
                 break;
             }
             if !state.is_taken(index) {
-                self.backing.punch(offset, 1 << self.block_shift);
+                // Foreign hands may have left a length that no block ends at.
+                self.backing.punch(offset, (len - offset).min(1 << self.block_shift));
                 state.map.unmark(offset);
             } else {
                 state.map.mark_again(offset);
@@ -88,21 +89,14 @@ impl BlockHost {
         }
     }
 
-    /// After another process has used the heap, and is dead: has the blocks that the pool's table names, and no others.
-    pub(crate) fn know_again(&self, map: PreservedMap, blocks: impl Iterator<Item = (u64, u32)>) {
-        {
-            let mut state = self.state();
-            state.map = map;
-            state.taken.fill(0);
-            state.lowest = 0;
-            for (offset, run) in blocks {
-                let Some(index) = self.index_of(offset) else { continue };
-                for index in index..(index + u64::from(run)).min(state.nr_blocks) {
-                    state.set(index, true);
-                }
-            }
-        }
-        self.drop_unknown_blocks();
+    /// After another process has used the heap, and is dead: knows of no block any more, and of none that may hold old bytes. The pool
+    /// asks for those in its table, as at a restore.
+    pub(crate) fn forget_blocks(&self, map: PreservedMap) {
+        let mut state = self.state();
+        state.map = map;
+        state.taken.fill(0);
+        state.lowest = 0;
+        state.spares.forget();
     }
 
     /// The map's root page.
@@ -214,6 +208,24 @@ impl BlockHost {
         state.lowest = state.lowest.min(index);
     }
 
+    /// Takes blocks that lie within the file, are marked, and are nobody's yet.
+    #[inline]
+    fn adopt_one(&self, state: &mut State, len: u64, offset: u64, nr: u64) -> bool {
+        let Some(index) = self.index_of(offset) else { return false };
+        let end = index.saturating_add(nr);
+        if end > state.nr_blocks || self.first_block + (end << self.block_shift) > len {
+            return false;
+        }
+        let is_free = |state: &State, index: u64| {
+            !state.is_taken(index) && state.map.contains(self.first_block + (index << self.block_shift))
+        };
+        if !(index..end).all(|index| is_free(state, index)) {
+            return false;
+        }
+        (index..end).for_each(|index| state.set(index, true));
+        true
+    }
+
     fn index_of(&self, offset: u64) -> Option<u64> {
         let within = offset.checked_sub(self.first_block)?;
         let index = within >> self.block_shift;
@@ -298,21 +310,12 @@ unsafe impl Host for BlockHost {
     }
 
     fn adopt(&self, offset: u64, nr: u32) -> bool {
-        let Some(index) = self.index_of(offset) else { return false };
-        let mut state = self.state();
-        let end = index.checked_add(nr.into());
-        let fits = end.is_some_and(|end| end <= state.nr_blocks)
-            && offset + (u64::from(nr) << self.block_shift) <= self.backing.len();
-        let is_ours = |index: u64| {
-            !state.is_taken(index) && state.map.contains(self.first_block + (index << self.block_shift))
-        };
-        if !fits || !(index..index + u64::from(nr)).all(is_ours) {
-            return false;
-        }
-        for index in index..index + u64::from(nr) {
-            state.set(index, true);
-        }
-        true
+        self.adopt_all(&[(offset, nr)]) == 1
+    }
+
+    fn adopt_all(&self, blocks: &[(u64, u32)]) -> usize {
+        let (mut state, len) = (self.state(), self.backing.len());
+        blocks.iter().take_while(|&&(offset, nr)| self.adopt_one(&mut state, len, offset, nr.into())).count()
     }
 
     fn pause(&self) {
@@ -322,5 +325,50 @@ unsafe impl Host for BlockHost {
     fn report(&self, fault: Fault) {
         self.nr_faults.fetch_add(1, Relaxed);
         eprintln!("heirloom: {fault}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use heirloom_abi::pool::BlockRecord;
+    use heirloom_slab::Contents;
+
+    use super::*;
+    use crate::channel::{HandOverError, Incumbent};
+    use crate::testing::turn;
+    use crate::{Heap, Options};
+
+    /// ```text
+    /// freeze | successor: a block lies at 2^45, and dies | taken back: refused | .. at its place again: taken back
+    /// ```
+    #[test]
+    fn a_block_that_a_dead_successor_made_up_is_not_looked_at() {
+        let _turn = turn();
+        let heap = Heap::inherit_or_create("wild", Options::new().size_limit(64 << 20)).unwrap();
+        let inside = heap.enter();
+        let object = heap.hall.pool().alloc_large(5 << 20, Contents::Zeroed).unwrap();
+        drop(inside);
+        heap.keep_spares(0);
+        heap.freeze().unwrap();
+        let geometry = heap.layout.geometry;
+        let entry = heap.layout.control.offset + geometry.block_offset(0);
+        let at = entry + std::mem::offset_of!(BlockRecord, offset) as u64;
+        // SAFETY: a word of the control area, which only atomics touch.
+        let word = unsafe { &*heap.backing.base().as_ptr().add(at as usize).cast::<AtomicU64>() };
+        let place = word.swap(1 << 45, SeqCst);
+        let refused = Incumbent::reclaim(&heap).unwrap_err();
+        assert!(matches!(refused, HandOverError::Freeze { .. }), "{refused}");
+        assert!(refused.to_string().contains("not the host's to have"), "{refused}");
+        // Nothing was given back: it is all there when the word is what it was.
+        word.store(place, SeqCst);
+        Incumbent::reclaim(&heap).unwrap();
+        assert_eq!(heap.scan().unwrap().live_objects, 1);
+        let inside = heap.enter();
+        // SAFETY: allocated above, and nobody uses it.
+        unsafe { heap.hall.pool().free_large(object) };
+        drop(inside);
+        assert_eq!(heap.scan().unwrap().live_objects, 0);
     }
 }

@@ -22,7 +22,6 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use heirloom_abi::pool::PoolReader;
 use heirloom_abi::types::TypeView;
 
 use super::bytes::Mapped;
@@ -209,8 +208,9 @@ impl Heap {
 
     /// Makes the pool this process's again after a successor has used it, and takes back what was done on the way.
     pub(super) fn undo_passage(&self, is_live: impl Fn(u32) -> bool) -> Result<(), HeapError> {
-        self.know_blocks_again()?;
+        self.forget_blocks()?;
         self.hall.pool().reclaim_used(is_live)?;
+        self.hall.pool().host().drop_unknown_blocks();
         let mut passage = std::mem::take(&mut *self.passage.lock().unwrap_or_else(PoisonError::into_inner));
         // Nothing is known of them where the freeze did not come so far: then nothing was changed either.
         if let Some(before) = passage.entries.take() {
@@ -250,7 +250,8 @@ impl Heap {
         Ok(())
     }
 
-    fn know_blocks_again(&self) -> Result<(), HeapError> {
+    /// What this process knows of the heap's blocks is old: the pool asks its host for each anew.
+    fn forget_blocks(&self) -> Result<(), HeapError> {
         self.backing.look_at_len()?;
         let host = self.hall.pool().host();
         let map = PreservedMap::open(
@@ -259,16 +260,7 @@ impl Heap {
             self.layout.geometry.block_shift,
             host.map_root(),
         )?;
-        let memory = Mapped(&self.backing);
-        let broken = |error: heirloom_abi::pool::PoolError| HeapError::Pool(error.into());
-        let reader = PoolReader::open(&memory, self.layout.control.offset).map_err(broken)?;
-        let mut blocks = Vec::new();
-        for index in 0..reader.nr_blocks() {
-            if let Some(block) = reader.block(index).map_err(broken)? {
-                blocks.push((block.offset, block.run));
-            }
-        }
-        host.know_again(map, blocks.into_iter());
+        host.forget_blocks(map);
         Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod bytes;
 mod change;
 pub(crate) mod diary;
 pub(crate) mod door;
+mod find;
 mod hand_over;
 mod host;
 mod layout;
@@ -41,7 +42,7 @@ pub(crate) mod tree;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub struct Heap {
     options: Options,
     origin: Origin,
     generation: u32,
+    /// The highest that has had the heap: this one, or that of a successor from which it was taken back. The next successor's is beyond.
+    last_generation: AtomicU32,
     freeze_us: u64,
     frozen_ns: u64,
     restore_us: u64,
@@ -200,7 +203,7 @@ impl Heap {
     ///
     /// [`HeapError`]; a heap that cannot be inherited is left as it is, for another program or for a look at it.
     pub fn inherit_or_create(name: &str, options: Options) -> Result<Self, HeapError> {
-        open::inherit_or_create(name, options)
+        find::inherit_or_create(name, options)
     }
 
     /// Lets this thread in. While the guard lives no hand-over can begin.
@@ -355,11 +358,13 @@ impl Heap {
 
     /// Freezes the pool and writes that it is; the door is closed.
     fn close_up(&self, seal: bool, since_ns: u64) -> Result<(), HeaderError> {
-        self.hall.pool().host().keep_spares(0);
+        // Somebody may have asked to keep memory since the hand-over began.
+        spares::keep(self.hall.pool(), 0);
         diary::wipe(self.hall.pool(), &self.backing);
         self.hall.pool().freeze(seal);
         let mut state = self.backing.read_header()?.state;
         state.phase = Phase::Frozen;
+        state.generation = state.generation.max(self.last_generation.load(Relaxed));
         state.flags = if seal { Flags::CLEAN.with(Flags::SEALED) } else { Flags::CLEAN };
         state.frozen_ns = since_ns;
         state.last_operation_ns = since_ns;
@@ -378,6 +383,7 @@ impl Drop for Heap {
                     eprintln!("heirloom: secrets stay in the heap as it closes: {error}");
                 }
                 let seal = self.options.seal.unwrap_or(self.options.file.is_some());
+                self.hall.pool().trim();
                 // A header that cannot be written leaves `Running`: the next owner recovers.
                 let _ = self.close_up(seal, now);
                 roots::forget_all(self.hall.instance());

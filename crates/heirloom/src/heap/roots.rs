@@ -71,7 +71,7 @@ pub enum RootError {
     },
     /// The object may be half changed, so it was not made one of this program's type: nobody has asked for that.
     #[error(
-        "root `{name}` was being changed when its owner died, and is of an older type; say what becomes of it: \
+        "root `{name}` is poisoned (a thread died, or panicked, while it changed it) and of an older type; say what becomes of it: \
          `Options::on_poison`"
     )]
     Poisoned {
@@ -223,7 +223,8 @@ pub(super) fn format(backing: &Backing, region: Region) -> Result<(), RootError>
     Ok(roots::init(unsafe { record(backing, region) })?)
 }
 
-/// Checks a record: every object lies in the blocks and apart from the others, and `candidate` knows its type.
+/// Checks a record: every object of every entry lies in the blocks and apart from the others, and `candidate` knows the types of those
+/// that count.
 pub(super) fn validate(
     backing: &Backing,
     region: Region,
@@ -232,8 +233,9 @@ pub(super) fn validate(
 ) -> Result<(), CheckError> {
     let copy = copy_of(backing, region)?;
     let roots = Roots::read(&copy).map_err(RootError::from)?;
+    // Those that were superseded too: their objects are still to be given back.
     let mut objects = Vec::new();
-    for root in roots.iter() {
+    for root in roots.iter_all() {
         let end = root.object_offset.checked_add(root.object_bytes.max(1));
         let Some(end) = end.filter(|&end| root.object_offset >= first_block && end <= backing.len()) else {
             let (name, offset) = (root.name.to_owned(), root.object_offset);
@@ -243,8 +245,10 @@ pub(super) fn validate(
     }
     objects.sort_unstable();
     for pair in objects.windows(2) {
-        let ((_, end, first), (offset, _, second)) = (pair[0], pair[1]);
-        if offset < end {
+        let ((start, end, first), (offset, other_end, second)) = (pair[0], pair[1]);
+        // A root whose description changed, and nothing else, has two entries for one object.
+        let is_one = start == offset && end == other_end && first == second;
+        if offset < end && !is_one {
             let (first, second) = (first.to_owned(), second.to_owned());
             return Err(RootError::Overlap { first, second, offset }.into());
         }

@@ -54,6 +54,13 @@ impl Spares {
         }
     }
 
+    /// Has none any more: what became of them is not known.
+    pub(super) fn forget(&mut self) {
+        self.bits.fill(0);
+        self.dirty.fill(0);
+        self.nr = 0;
+    }
+
     /// Whether `nr` more may be kept.
     pub(super) fn have_room(&self, nr: u64) -> bool {
         self.nr + nr <= self.most
@@ -114,6 +121,17 @@ mod tests {
         spares.keep(0, |index| gone.push(index));
         assert_eq!(gone, [60, 61, 62, 63, 64]);
         assert!(!spares.have_room(1));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_neither_had_nor_dirty() {
+        let mut spares = Spares::new(100);
+        spares.keep(4, |_| ());
+        spares.add(2, 4);
+        spares.mark_dirty(2, 2);
+        spares.forget();
+        assert!(spares.have_room(4) && spares.remove(0, 10).is_empty());
+        spares.keep(0, |index| panic!("{index} is somebody's"));
     }
 
     #[test]

@@ -11,6 +11,9 @@
 //! A process that is killed leaves each CPU at a prefix of its program order, with caches coherent, so that a compiler fence between
 //! two stores is all the order there must be. (A power cut is another matter: the heap is memory.)
 //!
+//! A map and a vector can be changed too, by [`TxMap`] and [`TxVec`]: the counts, the control byte and the bucket, or the length and the slot, are
+//! written down like any place. They do not grow meanwhile, as that moves what was written down: room is asked for before.
+//!
 //! A value that was replaced is kept until the commit, and dropped behind it. Killed between the two, the heap has the new value and
 //! the old one's blocks are a leak, which [`reclaim_leaks`](crate::Options::reclaim_leaks) gives back; so is a value that a killed thread had made
 //! and not yet set.
@@ -25,6 +28,9 @@
 #![expect(unsafe_code, reason = "writes places whose old bytes it keeps, and drops values by their bytes")]
 
 mod blocks;
+
+pub use crate::hash_map::TxMap;
+pub use crate::vec::TxVec;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::marker::PhantomData;
@@ -52,6 +58,9 @@ pub enum TransactError {
     /// The place does not lie in the heap: nothing could undo a change there after a kill.
     #[error("the place does not lie in the heap")]
     Outside,
+    /// A map or vector has no room for another value: it does not grow in a transaction.
+    #[error("the collection has no room left that was asked for before")]
+    Full,
     /// This thread has a transaction open already.
     #[error("this thread has a transaction open already")]
     Nested,
@@ -81,7 +90,7 @@ pub struct Tx<'places> {
 }
 
 /// What a transaction has changed, and how it is undone.
-struct Written {
+pub(crate) struct Written {
     diary: Diary<'static>,
     /// Values that were replaced, each with the way to undo it.
     replaced: std::vec::Vec<std::boxed::Box<dyn Replaced>>,
@@ -94,11 +103,11 @@ thread_local! {
     static IS_OPEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A value that was replaced.
-trait Replaced {
-    /// Puts the old value back and keeps the new one.
+/// A change that was made.
+pub(crate) trait Replaced {
+    /// Puts things back as they were, and keeps what the change had put there.
     fn undo(&mut self);
-    /// Drops the value that is not in the place.
+    /// Drops what is not in its place: the old values, or the new ones if the change was undone.
     fn forget_other(self: std::boxed::Box<Self>);
 }
 
@@ -187,6 +196,10 @@ impl<'places> Tx<'places> {
     /// # Errors
     ///
     /// [`TransactError`]; nothing was changed.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "it leads to the place, which is borrowed mutably, and not into the transaction"
+    )]
     pub fn change<'tx, T: Heritable + Copy>(
         &'tx self,
         place: &'places mut T,
@@ -233,7 +246,7 @@ impl<'places> Tx<'places> {
         Ok(())
     }
 
-    fn written(&self) -> RefMut<'_, Written> {
+    pub(crate) fn written(&self) -> RefMut<'_, Written> {
         self.written.borrow_mut()
     }
 
@@ -252,17 +265,13 @@ impl<'places> Tx<'places> {
 }
 
 impl Written {
-    /// Puts a value into a place of a type that is to be dropped.
-    fn replace<T: Heritable>(&mut self, place: NonNull<T>, value: T) -> Result<(), TransactError> {
-        let used = self.diary.used();
-        let noted = self.note_blocks(&value).and_then(|()| {
+    /// Puts a value into a place, which the caller borrows for as long as the transaction lasts.
+    pub(crate) fn replace<T: Heritable>(&mut self, place: NonNull<T>, value: T) -> Result<(), TransactError> {
+        self.write_down(|written| {
+            written.note_blocks(&value)?;
             // SAFETY: a borrowed place can be read.
-            unsafe { self.diary.note_bytes(place.cast(), size_of::<T>()) }
-        });
-        if let Err(refused) = noted {
-            self.diary.forget_behind(used);
-            return Err(refused.into());
-        }
+            unsafe { written.note_place(place) }
+        })?;
         // Before the place is written: no allocation stands between the two.
         self.replaced.reserve(1);
         let mut replacement = std::boxed::Box::new(Replacement { place, other: ManuallyDrop::new(value) });
@@ -294,7 +303,38 @@ impl Written {
         })
     }
 
-    fn note_blocks<T: Heritable>(&mut self, value: &T) -> Result<(), Refused> {
+    /// Writes down what is about to be changed: all of it or, after an error, nothing.
+    pub(crate) fn write_down(
+        &mut self,
+        note: impl FnOnce(&mut Self) -> Result<(), Refused>,
+    ) -> Result<(), TransactError> {
+        let used = self.diary.used();
+        note(self).map_err(|refused| {
+            self.diary.forget_behind(used);
+            refused.into()
+        })
+    }
+
+    /// Writes down the bytes of a place, in [`Written::write_down`].
+    ///
+    /// # Safety
+    ///
+    /// It can be read.
+    pub(crate) unsafe fn note_place<T>(&mut self, place: NonNull<T>) -> Result<(), Refused> {
+        // SAFETY: by the caller.
+        unsafe { self.diary.note_bytes(place.cast(), size_of::<T>()).map(drop) }
+    }
+
+    /// Makes a change that was written down, and keeps the way to undo it.
+    pub(crate) fn make(&mut self, change: impl FnOnce() -> std::boxed::Box<dyn Replaced>) {
+        self.replaced.reserve(1);
+        caller_step();
+        let made = change();
+        caller_step();
+        self.replaced.push(made);
+    }
+
+    pub(crate) fn note_blocks<T: Heritable>(&mut self, value: &T) -> Result<(), Refused> {
         let mut noted = Ok(());
         blocks::for_each_owned(value, |block| {
             if noted.is_ok() {

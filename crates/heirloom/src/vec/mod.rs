@@ -16,6 +16,7 @@ pub(crate) mod buffer;
 mod drain;
 mod into_iter;
 mod traits;
+mod transact;
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::{Bound, Range, RangeBounds};
@@ -23,6 +24,7 @@ use std::{ptr, slice};
 
 pub use drain::Drain;
 pub use into_iter::IntoIter;
+pub use transact::TxVec;
 
 use crate::alloc::AllocError;
 use crate::boxed::BoxSlice;

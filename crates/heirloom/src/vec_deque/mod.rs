@@ -380,8 +380,13 @@ impl<T> VecDeque<T> {
     /// Stores head and length at once.
     #[inline(always)]
     fn set_ends(&mut self, head: u64, len: u64) {
-        // SAFETY: by the layout the two words lie side by side.
-        unsafe { whole::two_words((&raw mut self.head).cast(), [head, len]) };
+        // SAFETY: by the layout the two words lie side by side. The pointer is one to the whole, as it writes both.
+        unsafe {
+            whole::two_words(
+                ptr::from_mut(self).byte_add(std::mem::offset_of!(Self, head)).cast(),
+                [head, len],
+            )
+        };
     }
 
     /// Head and length, for a change that writes them.

@@ -4,7 +4,8 @@
 //! It goes from the outside in, believes no number before it was compared with its limit, and visits each record
 //! once: blocks by the table's length, slabs by the units of a block. It follows no list.
 //!
-//! `error` says what can be wrong, `view` what a record says, `listed` where free slots are listed, `check` walks it all.
+//! `error` says what can be wrong, `view` what a record says, `tables` reads them all at once, `listed` tells where free slots are
+//! listed, `check` walks it all.
 //!
 //! # Invariants it states
 //!
@@ -15,6 +16,7 @@
 mod check;
 mod error;
 mod listed;
+mod tables;
 mod view;
 
 use core::mem::offset_of;
@@ -184,50 +186,6 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
         Ok(bytes)
     }
 
-    /// Computes the checksum that a freeze writes over the tables.
-    ///
-    /// # Errors
-    ///
-    /// [`PoolError::Outside`].
-    pub fn compute_tables_checksum(&self) -> Result<u64, PoolError> {
-        let start = offset_of!(PoolRecord, nr_blocks);
-        let skip = offset_of!(PoolRecord, tables_checksum);
-        let mut record: [u8; size_of::<PoolRecord>()] = self.read("pool record", self.control)?;
-        record[skip..skip + 8].fill(0);
-        let mut hash = Xxh64::new(0);
-        hash.update(&record[start..]);
-        let geometry = self.geometry;
-        for (from, to) in [
-            (size_of::<PoolRecord>() as u64, geometry.cache_offset(self.nr_caches)),
-            (geometry.block_offset(0), geometry.block_offset(self.nr_blocks)),
-        ] {
-            let mut at = from;
-            let mut buffer = [0; 2048];
-            while at < to {
-                let len = (to - at).min(2048) as usize;
-                let chunk = &mut buffer[..len];
-                let offset = self.control + at;
-                self.memory.read(offset, chunk).ok_or(PoolError::Outside { what: "tables", offset })?;
-                hash.update(chunk);
-                at += len as u64;
-            }
-        }
-        Ok(hash.digest())
-    }
-
-    /// Compares the tables of a frozen pool with the checksum that its freeze wrote.
-    ///
-    /// # Errors
-    ///
-    /// [`PoolError::NotFrozen`], [`PoolError::Checksum`], [`PoolError::Outside`].
-    pub fn check_tables(&self) -> Result<(), PoolError> {
-        ensure(self.frozen, PoolError::NotFrozen)?;
-        let offset = self.control + offset_of!(PoolRecord, tables_checksum) as u64;
-        let recorded = u64::from_le_bytes(self.read("tables checksum", offset)?);
-        let found = self.compute_tables_checksum()?;
-        ensure(found == recorded, PoolError::Checksum { what: "the pool's tables", found, recorded })
-    }
-
     /// Reads cache `index` and compares its numbers with each other.
     ///
     /// # Errors
@@ -269,52 +227,6 @@ impl<'m, M: Memory + ?Sized> PoolReader<'m, M> {
             wrong("magazine", view.magazine),
         )?;
         Ok(view)
-    }
-
-    /// Reads entry `index` of the block table; `None` where no block is.
-    ///
-    /// # Errors
-    ///
-    /// [`PoolError::Block`], [`PoolError::Outside`].
-    pub fn block(&self, index: u32) -> Result<Option<BlockView>, PoolError> {
-        let at = self.control + self.geometry.block_offset(index);
-        let bytes: [u8; size_of::<BlockRecord>()] = self.read("block table", at)?;
-        let view = BlockView {
-            index,
-            offset: field!(bytes, BlockRecord, offset, u64),
-            kind: field!(bytes, BlockRecord, kind, u32),
-            run: field!(bytes, BlockRecord, run, u32),
-            free_units: field!(bytes, BlockRecord, free_units, u64),
-            partial_units: field!(bytes, BlockRecord, partial_units, u64),
-            dirty_units: field!(bytes, BlockRecord, dirty_units, u64),
-            object_bytes: field!(bytes, BlockRecord, object_bytes, u64),
-        };
-        let geometry = self.geometry;
-        let wrong = |what, value| PoolError::Block { index, offset: view.offset, what, value };
-        match view.kind {
-            BLOCK_KIND_NONE => return Ok(None),
-            BLOCK_KIND_SLABS => ensure(view.run == 1, wrong("run", view.run.into()))?,
-            BLOCK_KIND_HUGE => {
-                let room = u64::from(view.run).checked_mul(geometry.block_bytes()).and_then(|bytes| {
-                    bytes.checked_sub(u64::from(geometry.header_units()) << geometry.unit_shift)
-                });
-                let fits = view.run > 0 && room.is_some_and(|room| view.object_bytes <= room);
-                ensure(fits, wrong("object_bytes", view.object_bytes))?;
-            }
-            kind => return Err(wrong("kind", kind.into())),
-        }
-        let bytes = u64::from(view.run) << geometry.block_shift;
-        let ends = view.offset.checked_add(bytes).is_some_and(|end| end < 1 << 62);
-        ensure(ends && view.offset % geometry.block_bytes() == 0, wrong("offset", view.offset))?;
-        let usable = geometry.usable_units();
-        for (what, units) in [
-            ("free_units", view.free_units),
-            ("partial_units", view.partial_units),
-            ("dirty_units", view.dirty_units),
-        ] {
-            ensure(units & !usable == 0, wrong(what, units))?;
-        }
-        Ok(Some(view))
     }
 
     /// Compares a block's head with its entry in the table.

@@ -8,8 +8,8 @@ use super::walk::{Due, Table, Walk};
 use super::{ConvertError, Moved, counts};
 use crate::alloc;
 use crate::evolve::collection::{
-    Buckets, Counted, INLINE_BYTES, Row, TextAt, TextForm, buckets, control_bytes, is_full, words,
-    write_words,
+    Buckets, Counted, INLINE_BYTES, Row, TextAt, TextForm, address as word, buckets, control_bytes, is_full,
+    words, write_address, write_words,
 };
 use crate::evolve::plan::{Node, NodeId, Stride};
 use crate::hash_map::table::capacity_of;
@@ -113,14 +113,14 @@ impl Walk<'_> {
     ) -> Result<(), ConvertError> {
         // SAFETY: an address lies there, which is checked to be one where blocks are.
         unsafe {
-            let start = self.conversion.ground.at(from.cast::<u64>().read(), old.bytes, old.align)?;
+            let start = self.conversion.ground.at(word(from), old.bytes, old.align)?;
             let layout = Layout::from_size_align(new.bytes, new.align).map_err(|_| ConvertError::Shape)?;
             let block = match layout.size() {
                 0 => std::ptr::without_provenance_mut(new.align),
                 _ => self.block(layout)?.as_ptr(),
             };
             self.due_row(value, (start, old.bytes), (block, new.bytes), 1);
-            to.cast::<u64>().write(block.expose_provenance() as u64);
+            write_address(to, block.expose_provenance() as u64);
         }
         Ok(())
     }
@@ -137,17 +137,17 @@ impl Walk<'_> {
     ) -> Result<bool, ConvertError> {
         // SAFETY: an address lies there, of nothing or checked to be where blocks are; the new block is ours alone.
         unsafe {
-            let address = from.cast::<u64>().read();
+            let address = word(from);
             let nowhere = new.align as u64;
             if address == old.align as u64 {
-                to.cast::<u64>().write(nowhere);
+                write_address(to, nowhere);
                 return Ok(true);
             }
             let source = self.conversion.ground.at(address, old.size, old.align)?;
             let count = if owns { STRONG } else { WEAK };
             if is_kept {
                 *self.conversion.kept.entry(source.addr()).or_default() += count;
-                to.cast::<u64>().write(address);
+                write_address(to, address);
                 return Ok(true);
             }
             let is_alive = counts(source.addr()).load(Relaxed) as u32 != 0;
@@ -156,7 +156,7 @@ impl Walk<'_> {
                 Some(moved) => *moved,
                 // A value that is gone: who only names it finds nothing, as before.
                 None if !is_alive && !owns => {
-                    to.cast::<u64>().write(nowhere);
+                    write_address(to, nowhere);
                     return Ok(true);
                 }
                 None if !is_alive => return Err(ConvertError::Shape),
@@ -174,7 +174,7 @@ impl Walk<'_> {
             }
             let has_value = moved.has_value || owns;
             self.conversion.moved.insert(source.addr(), Moved { has_value, ..moved });
-            to.cast::<u64>().write(moved.block.expose_provenance() as u64);
+            write_address(to, moved.block.expose_provenance() as u64);
         }
         Ok(true)
     }
@@ -208,7 +208,7 @@ impl Walk<'_> {
             let (layout, control_at) = new.block(buckets).ok_or(ConvertError::Shape)?;
             let place = self.block(layout)?.as_ptr().add(control_at);
             place.copy_from_nonoverlapping(control, control_bytes(buckets));
-            to.cast::<u64>().write(place.expose_provenance() as u64);
+            write_address(to, place.expose_provenance() as u64);
             // Where nothing is counted, full buckets promise nothing: their values were being dropped.
             let first = (0..buckets).find(|&bucket| len > 0 && is_full(control.add(bucket).read()));
             match first {

@@ -13,7 +13,7 @@ use std::alloc::Layout;
 use super::ConvertError;
 use super::walk::Walk;
 use crate::btree_map::shape::HEAD_BYTES;
-use crate::evolve::collection::{NODE_HEIGHT, NODE_LEN};
+use crate::evolve::collection::{NODE_HEIGHT, NODE_LEN, address, write_address};
 use crate::evolve::plan::{NodeId, Pairs};
 
 /// Where in a node its head names the one above.
@@ -39,7 +39,7 @@ impl Walk<'_> {
     ) -> Result<(), ConvertError> {
         // SAFETY: the head of a map lies there: the address of a node, or zero. What it leads to is checked.
         unsafe {
-            let root = from.cast::<u64>().read();
+            let root = address(from);
             let mut pairs = Vec::new();
             if root != 0 {
                 let most = self.conversion.ground.bytes() / old.shape.leaf_bytes.max(1);
@@ -52,7 +52,7 @@ impl Walk<'_> {
                 let height = height.ok_or(ConvertError::Shape)?;
                 let mut pairs = pairs.into_iter();
                 let root = self.build(new, (key, value), height, len, &mut pairs)?;
-                to.cast::<u64>().write(root.expose_provenance() as u64);
+                write_address(to, root.expose_provenance() as u64);
             }
             to.cast::<u64>().add(1).write(len as u64);
         }
@@ -67,7 +67,7 @@ impl Walk<'_> {
     unsafe fn collect(
         &self,
         of: &Pairs,
-        address: u64,
+        start: u64,
         height: Option<u16>,
         most: usize,
         found: &mut (usize, &mut Vec<Pair>),
@@ -75,16 +75,16 @@ impl Walk<'_> {
         let (shape, ground) = (&of.shape, &self.conversion.ground);
         // SAFETY: the node is checked to lie where blocks are, its length to be below its capacity.
         unsafe {
-            let head = ground.at(address, HEAD_BYTES, shape.align)?;
+            let head = ground.at(start, HEAD_BYTES, shape.align)?;
             let (len, is) = (read_u16(head, NODE_LEN), read_u16(head, NODE_HEIGHT));
             let bytes = if is == 0 { shape.leaf_bytes } else { shape.inner_bytes };
-            ground.at(address, bytes, shape.align)?;
+            ground.at(start, bytes, shape.align)?;
             found.0 += 1;
             let holds = height.is_none_or(|height| height == is) && is < HIGHEST && found.0 <= most;
             if !holds || usize::from(len) > shape.capacity {
                 return Err(ConvertError::Shape);
             }
-            let edge = |nr: usize| head.add(shape.edges).cast::<u64>().add(nr).read();
+            let edge = |nr: usize| address(head.add(shape.edges + 8 * nr));
             for nr in 0..usize::from(len) {
                 if is > 0 {
                     self.collect(of, edge(nr), Some(is - 1), most, found)?;
@@ -131,10 +131,9 @@ impl Walk<'_> {
                     let below = nr_pairs - len;
                     let share = below / nr_children + usize::from(nr < below % nr_children);
                     let child = self.build(of, (key, value), height - 1, share, pairs)?;
-                    child.add(PARENT).cast::<u64>().write(node.expose_provenance() as u64);
+                    write_address(child.add(PARENT), node.expose_provenance() as u64);
                     write_u16(child, INDEX, nr as u16);
-                    let edge = node.add(shape.edges).cast::<u64>().add(nr);
-                    edge.write(child.expose_provenance() as u64);
+                    write_address(node.add(shape.edges + 8 * nr), child.expose_provenance() as u64);
                 }
                 if nr < len {
                     let (old_key, old_value) = pairs.next().ok_or(ConvertError::Shape)?;

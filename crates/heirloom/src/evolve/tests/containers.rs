@@ -117,7 +117,7 @@ fn every_collection_arrives_whole_and_works() {
             (len as usize, len as usize, len as usize)
         );
         assert!((0..len).all(|nr| is_item(nr, &all.sorted[&u64::from(nr * 2)])));
-        assert!((0..len).all(|nr| all.names[&text(nr)] == nr as u32 % 256));
+        assert!((0..len).all(|nr| all.names[&text(nr)] == nr % 256));
         assert!(all.ids.iter().copied().eq((0..len).map(u64::from)));
         assert!((0..).zip(&all.ring).all(|(nr, found)| is_item(nr, found)));
         assert!(

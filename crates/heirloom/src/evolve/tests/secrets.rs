@@ -53,6 +53,7 @@ fn take<T>(kept: &mut Kept, said: &Said, value: &mut T) -> Result<(), std::strin
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "what is kept outside the heap is bytes, which have no provenance")]
 fn secrets_come_out_of_every_collection_and_back() {
     let shared = Rc::new(account(5000));
     let once = OnceLock::new();
@@ -85,6 +86,7 @@ fn secrets_come_out_of_every_collection_and_back() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "what is kept outside the heap is bytes, which have no provenance")]
 fn a_default_that_panics_takes_nothing() {
     thread_local! {
         static LEFT: Cell<u32> = const { Cell::new(2) };

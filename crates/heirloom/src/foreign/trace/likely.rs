@@ -202,8 +202,9 @@ fn of_value<M: Memory + ?Sized>(walk: &mut Walk<'_, M>, node: Node, at: u64) -> 
             .try_fold(0u32, |sum, &(offset, field)| Some(sum + of_value(walk, field, at + offset)?)),
         Parts::Elements(len, elem) => {
             let size = shapes.get(*elem).size;
-            (0..(*len).min(16))
-                .try_fold(0, |sum, index| Some(sum + of_value(walk, *elem, at + index * size)?))
+            // Nothing, as often as one likes, and arrays of that in arrays.
+            let len = if size == 0 { 0 } else { *len };
+            (0..len.min(16)).try_fold(0, |sum, index| Some(sum + of_value(walk, *elem, at + index * size)?))
         }
         Parts::Collection(..) => match walk.holding(node, at).ok()? {
             Holding::Nothing => Some(0),

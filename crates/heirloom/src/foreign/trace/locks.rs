@@ -2,6 +2,7 @@
 
 use heirloom_abi::pool::Memory;
 
+use super::collections::Holding;
 use super::shapes::{Node, Parts, Shapes};
 
 /// So many elements of an array are looked at.
@@ -17,37 +18,52 @@ pub(crate) fn is_locked<M: Memory + ?Sized>(memory: &M, form: &[u8], at: u64, ge
 /// As deep as the type is nested, which is bounded.
 fn is_held<M: Memory + ?Sized>(memory: &M, shapes: &Shapes, node: Node, at: u64, generation: u32) -> bool {
     let ty = shapes.get(node);
+    let any_of = |fields: &[(u64, Node)]| {
+        fields.iter().any(|&(offset, field)| is_held(memory, shapes, field, at + offset, generation))
+    };
     match &ty.parts {
-        Parts::Fields(fields) => {
-            fields.iter().any(|&(offset, field)| is_held(memory, shapes, field, at + offset, generation))
+        Parts::Fields(fields) => any_of(fields),
+        Parts::Cases(tag, cases) => {
+            let mut bytes = [0; 16];
+            let tag = &mut bytes[..(*tag).min(ty.size as usize)];
+            memory.read(at, tag).is_some() && shapes.fields_of(cases, tag).is_some_and(any_of)
         }
         Parts::Elements(len, elem) => {
             let size = shapes.get(*elem).size;
-            (0..(*len).min(ELEMENTS))
-                .any(|index| is_held(memory, shapes, *elem, at + index * size, generation))
+            let len = if size == 0 { 0 } else { (*len).min(ELEMENTS) };
+            (0..len).any(|index| is_held(memory, shapes, *elem, at + index * size, generation))
         }
         Parts::Collection(collection, args) => {
-            let mut word = [0; 8];
-            let len = if collection.name == "Mutex" { 4 } else { 8 };
             let held = match collection.name {
-                "Mutex" | "RwLock" if memory.read(at, &mut word[..len]).is_none() => false,
-                // A mutex keeps the low 29 bits of its holder's generation.
-                "Mutex" => word[0] & 1 == 1 && low_half(&word) >> 3 == generation << 3 >> 3,
-                // A writer. Readers change nothing.
-                "RwLock" => word[3] & 0x80 != 0 && (u64::from_le_bytes(word) >> 32) as u32 == generation,
-                _ => return false,
+                "Mutex" => is_mutex_held(memory, at, generation),
+                "RwLock" => is_written(memory, at, generation),
+                _ => false,
             };
-            // The value behind its own words; see `collections::behind`.
-            let words = if collection.name == "Mutex" { 4u64 } else { 12 };
-            let inner = args.first().is_some_and(|&arg| {
-                is_held(memory, shapes, arg, at + words.next_multiple_of(shapes.get(arg).align), generation)
+            let mut head = [0; 256];
+            let head = &mut head[..collection.head_bytes.min(ty.size as usize).min(256)];
+            let inner = memory.read(at, head).and_then(|()| {
+                match collection.decode(shapes, args, head, ty.size, at) {
+                    Ok(Holding::Inline(inner, place)) => Some((inner, place)),
+                    // What does not lie inline is asked when it is next taken.
+                    _ => None,
+                }
             });
-            held || inner
+            held || inner.is_some_and(|(inner, place)| is_held(memory, shapes, inner, place, generation))
         }
         _ => false,
     }
 }
 
-fn low_half(word: &[u8; 8]) -> u32 {
-    u32::from_le_bytes([word[0], word[1], word[2], word[3]])
+fn is_mutex_held<M: Memory + ?Sized>(memory: &M, at: u64, generation: u32) -> bool {
+    let mut word = [0; 4];
+    let word = memory.read(at, &mut word).map(|()| u32::from_le_bytes(word));
+    // It keeps the low 29 bits of its holder's generation.
+    word.is_some_and(|word| word & 1 == 1 && word >> 3 == generation << 3 >> 3)
+}
+
+/// Readers change nothing.
+fn is_written<M: Memory + ?Sized>(memory: &M, at: u64, generation: u32) -> bool {
+    let mut state = [0; 8];
+    let state = memory.read(at, &mut state).map(|()| u64::from_le_bytes(state));
+    state.is_some_and(|state| state >> 31 & 1 == 1 && (state >> 32) as u32 == generation)
 }

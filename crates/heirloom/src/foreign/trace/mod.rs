@@ -154,7 +154,11 @@ impl<M: Memory + ?Sized> Traced<'_, M> {
             doubts.push(format!("and {} more references lead nowhere", nr_broken - broken.len() as u64));
         }
         doubts.extend(unknown.iter().map(|(name, version)| {
-            format!("collection `{name}` of version {version} is not known to this program: what it holds was not looked at")
+            let what = match version {
+                0 => format!("type `{name}`"),
+                version => format!("collection `{name}` of version {version}"),
+            };
+            format!("{what} is not known to this program: what it holds was not looked at")
         }));
         if *is_cut_short {
             doubts.push("the types of the roots lead to more than a whole heap can hold".to_owned());

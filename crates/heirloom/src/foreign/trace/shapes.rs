@@ -6,6 +6,11 @@
 //!
 //! A node says what a value of its type may point to, and what its own bytes must be, which `likely` asks of bytes that
 //! no root vouches for. Types without any pointer are marked, so that a vector of a million numbers costs nothing.
+//!
+//! # Invariants
+//!
+//! - *no value within itself*: a way back leads through a block. One through nothing but what lies inline (a field, an `Option`, a lock), which
+//!   no program's types have, is a type that is not known. So whoever goes into what lies inline comes to an end.
 
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -57,13 +62,14 @@ pub(crate) enum Parts {
     Elements(u64, Node),
     /// A collection that this program knows.
     Collection(&'static Collection, Vec<Node>),
-    /// One that it does not know: its name and version.
+    /// A type that it does not know: its name, and its version if it is a collection.
     Unknown(String, u32),
 }
 
-/// A struct or enum around the type at hand.
+/// A struct, an enum or a block around the type at hand.
 struct Around<'a> {
-    name: &'a str,
+    /// `None` for a block: what is further out does not lie in the same bytes.
+    view: Option<&'a TypeView<'a>>,
     node: Node,
     outer: Option<&'a Around<'a>>,
 }
@@ -85,15 +91,13 @@ impl Shapes {
 
     /// The depth of this is that of the byte form, which its reader has bounded.
     fn node(&mut self, view: &TypeView<'_>, around: Option<&Around<'_>>) -> Node {
-        if matches!(view.shape, Shape::Recursive) {
-            let mut at = around;
-            while let Some(one) = at {
-                if one.name == view.name {
-                    return one.node;
-                }
-                at = one.outer;
-            }
-        }
+        let within_itself = match view.shape {
+            Shape::Recursive => match find_around(around, view) {
+                Some((node, true)) => return node,
+                found => found.is_some(),
+            },
+            _ => false,
+        };
         let node = self.types.len() as Node;
         // A way back from inside leads through a collection, so it points.
         self.types.push(Type {
@@ -107,19 +111,22 @@ impl Shapes {
             Shape::Primitive => match view.name {
                 "bool" | "AtomicBool" => Parts::Bool,
                 "char" => Parts::Char,
-                _ => Parts::Plain,
+                name if is_number(name) => Parts::Plain,
+                // A name that somebody wrote by hand: it may stand for a pointer.
+                name => Parts::Unknown(name.to_owned(), 0),
             },
+            Shape::Recursive if within_itself => Parts::Unknown(view.name.to_owned(), 0),
             // The reader refuses a way back that leads nowhere.
             Shape::Recursive => Parts::Plain,
             Shape::Enum { variants, .. } => {
                 Parts::Among(variants.map(|variant| variant.discriminant).collect())
             }
             Shape::Struct(fields) => {
-                let own = Around { name: view.name, node, outer: around };
+                let own = Around { view: Some(view), node, outer: around };
                 Parts::Fields(self.fields(fields, &own))
             }
             Shape::DataEnum { repr, cases } => {
-                let own = Around { name: view.name, node, outer: around };
+                let own = Around { view: Some(view), node, outer: around };
                 let cases = cases.map(|case| (case.variant.discriminant, self.fields(case.fields, &own)));
                 Parts::Cases(integer_bytes(repr), cases.collect())
             }
@@ -128,11 +135,14 @@ impl Shapes {
                 elem.map_or(Parts::Plain, |elem| Parts::Elements(len, elem))
             }
             Shape::Collection { format_version, args } => {
-                let args: Vec<Node> = args.map(|arg| self.node(&arg, around)).collect();
+                let known = find(view.name, format_version);
+                let block = Around { view: None, node, outer: around };
+                let within = if known.is_some_and(|known| known.is_inline) { around } else { Some(&block) };
+                let args: Vec<Node> = args.map(|arg| self.node(&arg, within)).collect();
                 match (view.name, format_version) {
                     ("PhantomData", 1) => Parts::Plain,
                     ("NonZero", 1) => Parts::NonZero,
-                    (name, version) => match find(name, version) {
+                    (name, version) => match known {
                         // One that is smaller than its own layout is none.
                         Some(collection)
                             if collection.args == args.len()
@@ -169,6 +179,48 @@ impl Shapes {
 
     fn fields(&mut self, fields: Fields<'_>, own: &Around<'_>) -> Vec<(u64, Node)> {
         fields.map(|field| (field.offset, self.node(&field.ty, Some(own)))).collect()
+    }
+}
+
+/// The nearest struct or enum around that a way back names, and whether a block lies between.
+fn find_around(mut around: Option<&Around<'_>>, back: &TypeView<'_>) -> Option<(Node, bool)> {
+    let mut is_apart = false;
+    while let Some(one) = around {
+        match one.view {
+            None => is_apart = true,
+            Some(view) if view.name == back.name => {
+                return (view.size == back.size).then_some((one.node, is_apart));
+            }
+            Some(_) => {}
+        }
+        around = one.outer;
+    }
+    None
+}
+
+/// True for the types of the language of which any bytes are a value that leads nowhere.
+fn is_number(name: &str) -> bool {
+    match name.strip_prefix("Atomic") {
+        Some(of) => {
+            matches!(of, "U8" | "U16" | "U32" | "U64" | "Usize" | "I8" | "I16" | "I32" | "I64" | "Isize")
+        }
+        None => matches!(
+            name,
+            "()" | "u8"
+                | "u16"
+                | "u32"
+                | "u64"
+                | "u128"
+                | "usize"
+                | "i8"
+                | "i16"
+                | "i32"
+                | "i64"
+                | "i128"
+                | "isize"
+                | "f32"
+                | "f64"
+        ),
     }
 }
 
