@@ -44,7 +44,7 @@ pub(crate) fn rename(
     (source.renamed_block, source.renamed_hash) = (copy.address() as u64, to.hash);
     source.begin(RENAMING, database, from.hash);
     let copy = std::mem::ManuallyDrop::into_inner(copy);
-    let replaced = target.as_deref_mut().unwrap_or(source).put_in_room(database, taken, to.hash, copy);
+    let replaced = target.unwrap_or(source).put_in_room(database, taken, to.hash, copy);
     let place = source.find(database, from.hash, from.key, 0).expect("it was just there");
     source.remove(database, place).give_up_shell();
     source.end();
