@@ -10,6 +10,8 @@
 //! - *awake*: from the return of [`Ears::open`] on no signal of these ends the process, and no request finds nobody.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -29,21 +31,33 @@ pub(crate) enum Event {
 
 /// Hears what is asked.
 pub(crate) struct Ears {
+    control: UnixListener,
     runtime: Runtime,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
 
 impl Ears {
-    /// Begins to hear signals and requests.
-    pub(crate) fn open() -> io::Result<Self> {
+    /// Begins to hear signals and requests, these at the socket of a predecessor if that was this very process.
+    ///
+    /// One of its own would not do then: the old one's name may be taken a little longer, by what holds the old program's memory.
+    pub(crate) fn open(inherited: Option<OwnedFd>) -> io::Result<Self> {
+        let control = match inherited {
+            Some(socket) => UnixListener::from(socket),
+            None => control::listen()?,
+        };
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (sender, events) = mpsc::channel(4);
         runtime.block_on(async {
             listen_for_signals(&sender)?;
-            listen_for_requests(&sender)
+            listen_for_requests(&sender, control.try_clone()?)
         })?;
-        Ok(Self { runtime, sender, events })
+        Ok(Self { control, runtime, sender, events })
+    }
+
+    /// The socket for requests.
+    pub(crate) fn control(&self) -> &UnixListener {
+        &self.control
     }
 
     /// Hears a server's clients too.
@@ -83,8 +97,9 @@ fn listen_for_signals(sender: &mpsc::Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-fn listen_for_requests(sender: &mpsc::Sender<Event>) -> io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(control::listen()?)?;
+fn listen_for_requests(sender: &mpsc::Sender<Event>, listener: UnixListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
     let sender = sender.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -119,7 +119,7 @@ pub fn serve(mut config: Config, notify: &dyn Fn(Notice)) -> Result<(), ServeErr
     let nr_shards = if config.shards == 0 { 4 * nr_threads } else { config.shards };
     let (store, repair) = Store::open(&heap.enter(), nr_shards);
     let workers = Arc::new(Workers::start(nr_threads)?);
-    let mut ears = Ears::open()?;
+    let mut ears = Ears::open(unpack::control_socket(&heap))?;
     let unpacked = unpack::unpack(&heap);
     let mut arrival = Arrival { repair, ..Arrival::default() };
     if let Some(unpacked) = &unpacked {
@@ -223,7 +223,7 @@ fn upgrade_until_stopped(
             Some(request) => (request.program.as_deref(), Some(&request.answer)),
             None => (None, None),
         };
-        let reason = pack::upgrade(server, listeners, program, answer).to_string();
+        let reason = pack::upgrade(server, listeners, ears.control(), program, answer).to_string();
         if let Some(answer) = answer {
             control::answer(answer, &Answer::Refused(reason.clone()));
         }

@@ -12,6 +12,8 @@
 //! is copied out, and written word by word.
 #![expect(unsafe_code, reason = "writes the header in the mapping, and unmaps it")]
 
+pub(crate) mod place;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use heirloom_abi::heap::{COMMIT_AT, HEADER_BYTES, Header, HeaderError, Host, State};
+use heirloom_abi::heap::{COMMIT_AT, HEADER_BYTES, Header, HeaderError, Host, Phase, State};
 
 use crate::sys::{self, MapError};
 
@@ -62,9 +64,33 @@ pub enum BackingError {
         /// The file.
         path: PathBuf,
     },
+    /// The owner has frozen one heap, and offered another.
+    #[error(
+        "the descriptor that came with the frozen heap is of another file than the heap that was offered"
+    )]
+    OtherFile,
     /// Neither a regular file nor a memfd.
     #[error("the heap's file is no regular file")]
     NotRegular,
+    /// It is somebody else's, who could have written anything into it.
+    #[error(
+        "{} belongs to user {uid}, who is neither this program's user nor trusted by its options: choose another path",
+        path.display()
+    )]
+    OtherUser {
+        /// The file.
+        path: PathBuf,
+        /// Its user.
+        uid: u32,
+    },
+    /// Others may write it.
+    #[error("{} has mode {mode:03o}, so that others may write it: try `chmod go-w`", path.display())]
+    OthersWrite {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A file whose smallest piece is a huge page.
     #[error(
         "the heap's file lies on hugetlbfs, in pages of {page_bytes} bytes, and a heap's records are laid out in pages of 4096: \
@@ -130,14 +156,17 @@ impl Backing {
         Self::create(fd, reserved)
     }
 
-    /// Makes a heap file at `path`, where there is none or an empty one.
+    /// Makes a heap file at `path`, where there is none or an empty one of a user that is trusted.
     ///
     /// A file whose creator was killed before its header stood counts as empty, and one in memory without a single page.
-    pub(crate) fn create_file(path: &Path, reserved: u64) -> Result<Self, BackingError> {
-        let fd = sys::open(path, true).map_err(step("create"))?;
-        Self::lock(&fd)?;
+    pub(crate) fn create_file(path: &Path, reserved: u64, trusted: &[u32]) -> Result<Self, BackingError> {
+        let fd = loop {
+            let fd = place::open(path, true, Some(trusted))?;
+            if place::lock(path, &fd)? {
+                break fd;
+            }
+        };
         let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
-        refuse_unfit(&facts)?;
         // On a disk a small file may have contents and no block of its own.
         let is_hollow = facts.is_hollow && facts.is_memory;
         if facts.len > 0 && !is_hollow && !starts_unfinished(&fd).map_err(step("read"))? {
@@ -168,7 +197,7 @@ impl Backing {
     /// Opens a heap file that somebody has left.
     #[cfg(test)]
     pub(crate) fn open_file(path: &Path) -> Result<(Self, Header), BackingError> {
-        Self::adopt_fd(open(path)?)
+        Self::adopt_fd(place::open(path, false, Some(&[]))?)
     }
 
     /// Takes over a heap file that was inherited.
@@ -179,7 +208,19 @@ impl Backing {
         let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
         refuse_unfit(&facts)?;
         Self::lock(&fd)?;
-        let header = read_unmapped(&fd)?;
+        Self::adopt_locked(fd)
+    }
+
+    /// Looks at a heap file that has an owner and may be this process's one day: its lock is left alone until
+    /// [`Backing::take_descriptor`] or [`Backing::lock_anew`].
+    pub(crate) fn adopt_offered(fd: OwnedFd) -> Result<(Self, Header), BackingError> {
+        let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;
+        refuse_unfit(&facts)?;
+        Self::adopt_locked(fd)
+    }
+
+    fn adopt_locked(fd: OwnedFd) -> Result<(Self, Header), BackingError> {
+        let header = header_of(&fd)?;
         let mapped = Self::map(&fd, header.identity.base, header.identity.reserved_bytes)?;
         Ok((Self::assemble(fd, mapped, header.identity.reserved_bytes)?, header))
     }
@@ -189,8 +230,28 @@ impl Backing {
         if sys::try_lock(fd.as_fd()).map_err(step("lock"))? {
             return Ok(());
         }
-        let pid = read_unmapped(fd).map_or(0, |header| header.state.owner_pid);
+        let pid = header_of(fd).map_or(0, |header| header.state.owner_pid);
         Err(BackingError::Busy { pid })
+    }
+
+    /// Puts another descriptor of the same file, and with it the lock, in the place of the one that was opened without.
+    ///
+    /// # Errors
+    ///
+    /// It is of another file, or the lock is somebody else's.
+    pub(crate) fn take_descriptor(&mut self, fd: OwnedFd) -> Result<(), BackingError> {
+        let identity = |fd: &OwnedFd| sys::file_facts(fd.as_fd()).map(|facts| facts.identity);
+        if identity(&fd).map_err(step("examine"))? != identity(&self.fd).map_err(step("examine"))? {
+            return Err(BackingError::OtherFile);
+        }
+        Self::lock(&fd)?;
+        self.fd = fd;
+        Ok(())
+    }
+
+    /// Takes the lock through the descriptor that this process has.
+    pub(crate) fn lock_anew(&self) -> Result<(), BackingError> {
+        Self::lock(&self.fd)
     }
 
     fn map(fd: &OwnedFd, base: u64, reserved: u64) -> Result<NonNull<u8>, BackingError> {
@@ -423,24 +484,24 @@ impl Drop for Backing {
     }
 }
 
-/// Opens a heap's file, without a look at what it is.
-pub(crate) fn open(path: &Path) -> Result<OwnedFd, BackingError> {
-    sys::open(path, false).map_err(step("open"))
-}
-
-/// True for a heap file whose creator was killed before its header stood, or is still at it.
-pub(crate) fn is_unfinished(path: &Path) -> bool {
-    // Asked first: opening a fifo is more than a look.
-    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    is_file && std::fs::File::open(path).is_ok_and(|file| starts_unfinished(&file.into()).unwrap_or(false))
-}
-
 fn starts_unfinished(fd: &OwnedFd) -> io::Result<bool> {
     let mut start = [0; UNFINISHED.len()];
     Ok(sys::read_start(fd.as_fd(), &mut start)? == start.len() && start == UNFINISHED)
 }
 
-fn read_unmapped(fd: &OwnedFd) -> Result<Header, BackingError> {
+/// Notes in the header of a heap that this process has locked, and has not mapped, that it was set aside. A kill at any point leaves the
+/// note made, or not.
+pub(crate) fn mark_set_aside(fd: &OwnedFd) -> Result<(), BackingError> {
+    let mut page = [0; HEADER_BYTES];
+    sys::read_start(fd.as_fd(), &mut page).map_err(step("read"))?;
+    let header = header_of(fd)?;
+    let write = State { phase: Phase::SetAside, ..header.state }.following(&page)?;
+    sys::write_at(fd.as_fd(), write.copy_at as u64, &write.copy).map_err(step("mark"))?;
+    sys::write_at(fd.as_fd(), COMMIT_AT as u64, &write.commit.to_le_bytes()).map_err(step("mark"))
+}
+
+/// Reads a heap's header before anything of it is mapped.
+pub(crate) fn header_of(fd: &OwnedFd) -> Result<Header, BackingError> {
     let mut page = [0; HEADER_BYTES];
     let read = sys::read_start(fd.as_fd(), &mut page).map_err(step("read"))?;
     let facts = sys::file_facts(fd.as_fd()).map_err(step("examine"))?;

@@ -123,7 +123,8 @@ impl Command {
     }
 
     /// Makes what the system wants, without the variables whose names start with `HEIRLOOM_HANDOVER`: those of an
-    /// earlier hand-over are no longer true.
+    /// earlier hand-over are no longer true. Nor does it inherit what tells of numbers of descriptors, ours and a service manager's:
+    /// under the same process id they would be believed, and mean others, or none. Descriptors travel as luggage.
     pub(crate) fn image(&self) -> Result<Image, CommandError> {
         let zero_byte = || CommandError::ZeroByte { program: self.program.clone() };
         let text = |bytes: OsString| CString::new(bytes.into_vec()).map_err(|_| zero_byte());
@@ -131,6 +132,8 @@ impl Command {
         let args = std::iter::once(self.program.clone().into_os_string()).chain(self.args.iter().cloned());
         let args = args.map(text).collect::<Result<_, _>>()?;
         let mut env: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        let of_descriptors = ["HEIRLOOM_LUO_KEPT", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+        env.retain(|(name, _)| !of_descriptors.iter().any(|other| name == other));
         for (name, value) in &self.env {
             env.retain(|(other, _)| other != name);
             env.extend(value.clone().map(|value| (name.clone(), value)));

@@ -12,13 +12,15 @@ pub use pieces::{Piece, PieceKind};
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use heirloom_abi::heap::{Header, HeaderError, Phase};
 use heirloom_abi::pool::{Memory, PoolError, PoolReader, SLAB_KIND_LARGE, SLAB_KIND_SLAB, Tally};
 
-use crate::backing::{Backing, BackingError};
+use crate::backing::{BackingError, place};
+use crate::channel::{Point, point};
 use crate::heap::roots::{self, RootError};
 use trace::{Leaks, Start, TraceError};
 
@@ -335,20 +337,13 @@ impl Image {
 /// [`ForeignError::Backing`] where a program owns it.
 pub fn set_aside(path: &Path) -> Result<PathBuf, ForeignError> {
     let fail = |error| ForeignError::Open { target: Target::File(path.to_owned()), error };
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(fail)?;
-    Backing::lock(&file.into())?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(".set-aside");
-    let mut aside = PathBuf::from(&name);
-    let mut nr = 1;
-    while aside.exists() {
-        nr += 1;
-        let mut numbered = name.clone();
-        numbered.push(format!("-{nr}"));
-        aside = numbered.into();
+    // It keeps the lock until the file has its new name.
+    let file: OwnedFd = OpenOptions::new().read(true).write(true).open(path).map_err(fail)?.into();
+    if !place::lock(path, &file)? {
+        return Err(fail(io::Error::new(io::ErrorKind::NotFound, "somebody else has just renamed it")));
     }
-    fs::rename(path, &aside).map_err(fail)?;
-    Ok(aside)
+    point(Point::AsideLocked);
+    place::rename_aside(path).map_err(fail)
 }
 
 /// The path under which a process's heap can be opened: one of its descriptors, or of its mappings.

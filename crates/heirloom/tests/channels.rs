@@ -28,6 +28,7 @@ fn other() {
     let (what, name) = role.split_once(' ').unwrap();
     let options = match what {
         "ask" => options().ask(name),
+        "cold" => options().keeper(true).cold_start(true),
         _ => options().keeper(true),
     };
     match Heap::inherit_or_create(if what == "ask" { "socket" } else { name }, options) {
@@ -49,6 +50,95 @@ fn run_other(role: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     said.unwrap_or_else(|| panic!("{text}")).0.to_owned()
+}
+
+/// The process that keeps a heap of this name, and its heap.
+fn keeper_and_heap(name: &str) -> (u32, fs::File) {
+    let wanted = format!("heirloom-keeper {name}");
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid = entry.ok()?.file_name().to_str()?.parse::<u32>().ok()?;
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        (line.trim_end_matches('\0') == wanted).then_some(pid)
+    });
+    let pid = pids.last().expect("a keeper");
+    let heap = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().find_map(|entry| {
+        let path = entry.ok()?.path();
+        let is_heap = fs::read_link(&path).ok()?.to_str()?.starts_with("/memfd:heirloom");
+        is_heap.then(|| fs::File::options().read(true).write(true).open(path).unwrap())
+    });
+    (pid, heap.expect("it has the heap"))
+}
+
+/// Two starts find that the kept heap is damaged. One has it set aside and makes a new one; the other's request came to the keeper of
+/// that, and its heap was set aside while it was in use.
+#[test]
+fn a_keeper_sets_the_heap_aside_that_was_found_and_no_other() {
+    use std::os::unix::fs::FileExt;
+    if std::env::var_os(ROLE).is_some() {
+        return;
+    }
+    let _turn = turn();
+    let name = format!("aside-{}", std::process::id());
+    assert_eq!(run_other(&format!("crash {name}")), "None 1 0");
+    let (old_keeper, heap) = keeper_and_heap(&name);
+    heap.write_all_at(&[0x55; 64], 8).unwrap();
+    let pause = Scratch::new("keeper-pause");
+    let mut late = Command::new(std::env::current_exe().unwrap());
+    late.args(["other", "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, format!("cold {name}"));
+    late.env("HEIRLOOM_POINT", format!("pause FinderFound {}", pause.0.display()));
+    let late = late.stdout(Stdio::piped()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !pause.0.exists() {
+        assert!(std::time::Instant::now() < deadline, "it does not come by");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let heap = Heap::inherit_or_create(&name, options().keeper(true).cold_start(true)).unwrap();
+    assert!(heap.set_aside().is_some());
+    NUMBER.get(&heap.enter()).store(41, Relaxed);
+    fs::remove_file(&pause.0).unwrap();
+    let late = late.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&late.stdout);
+    assert!(!said.contains("None 1 0"), "it has a new heap too: {said}");
+    assert_eq!(keepers(&name), 1);
+    drop(heap);
+    assert!(is_left_alone(&name));
+    let _ = Command::new("kill").arg(old_keeper.to_string()).status();
+}
+
+/// A file with capabilities makes its process a privileged one, and the keeper too: that used to return to `main` and run the program a
+/// second time, with an empty environment, while the first waited for it without end.
+#[test]
+fn no_keeper_is_made_of_a_program_with_capabilities() {
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    if std::env::var_os(ROLE).is_some() {
+        return;
+    }
+    let copy = std::env::temp_dir().join(format!("heirloom-capable-{}", std::process::id()));
+    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // Version 2, effective; what is permitted: to bind to low ports. Nothing is inheritable.
+    let words = [0x0200_0001_u32, 1 << 10, 0, 0, 0];
+    let capabilities: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let flags = rustix::fs::XattrFlags::empty();
+    let is_set = rustix::fs::setxattr(&copy, "security.capability", &capabilities, flags).is_ok();
+    let run = |role: &str, keeper: &str| {
+        let mut command = Command::new(&copy);
+        command.args(["other", "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role);
+        if !keeper.is_empty() {
+            command.env("HEIRLOOM_KEEPER", keeper);
+        }
+        command.stderr(Stdio::null()).current_dir("/").uid(NOBODY).gid(NOBODY).output()
+    };
+    let name = format!("capable-{}", std::process::id());
+    let (started, as_keeper) = (run(&format!("open {name}"), ""), run("open nothing", "3:4:5:name"));
+    fs::remove_file(&copy).unwrap();
+    let (true, Ok(started), Ok(as_keeper)) = (is_set, started, as_keeper) else {
+        eprintln!("skipped: only root can give a program capabilities, and play another user");
+        return;
+    };
+    let said = String::from_utf8_lossy(&started.stdout);
+    assert!(said.contains("capabilities"), "{said} {started:?}");
+    assert_eq!(as_keeper.status.code(), Some(2), "{as_keeper:?}");
 }
 
 fn keepers(name: &str) -> usize {

@@ -48,12 +48,21 @@ impl Manager {
 
     /// Starts the service with all that is kept.
     fn start(&self, role: &str) -> Child {
+        self.start_keeping(role, 8)
+    }
+
+    fn start_keeping(&self, role: &str, most: usize) -> Child {
+        self.start_with(role, most, &[])
+    }
+
+    fn start_with(&self, role: &str, most: usize, more: &[(&str, &str)]) -> Child {
         let program = std::env::current_exe().unwrap();
         // The manager knows the process id before the program runs; a shell does too.
         let mut command = Command::new("sh");
         command.args(["-c", "LISTEN_PID=$$ SYSTEMD_EXEC_PID=$$ exec \"$0\" \"$@\""]).arg(program);
         command.args(["--exact", "service", "--nocapture", "--test-threads=1"]);
-        command.env(ROLE, role).env("NOTIFY_SOCKET", &self.path).env("FDSTORE", "8");
+        command.env(ROLE, role).env("NOTIFY_SOCKET", &self.path).env("FDSTORE", most.to_string());
+        command.envs(more.iter().copied());
         let names: Vec<&str> = self.kept.iter().map(|(name, _)| name.as_str()).collect();
         if !names.is_empty() {
             command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
@@ -163,6 +172,16 @@ fn service() {
             let Err(error) = heap.hand_over(next);
             print!("[{error}]");
         }
+        "reopen" => {
+            drop(heap);
+            let options = Options::new().size_limit(64 << 20).huge_pages(false);
+            let heap = Heap::inherit_or_create(NAME, options).unwrap();
+            let inside = heap.enter();
+            let mut numbers = NUMBERS.get(&inside).lock();
+            let before: u64 = numbers.iter().sum();
+            numbers.push(7);
+            print!("[again generation {} sum {before}]", heap.generation());
+        }
         _ => {}
     }
 }
@@ -174,12 +193,18 @@ fn kill(mut child: Child) -> String {
 
 /// What a service that ends has printed between brackets, one after the other.
 fn said(child: Child) -> String {
+    said_and_warned(child).0
+}
+
+/// The same, and what it has printed to standard error.
+fn said_and_warned(child: Child) -> (String, String) {
     let output = child.wait_with_output().unwrap();
+    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
     let text = String::from_utf8_lossy(&output.stdout);
     let found: Vec<&str> =
         text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(found, _)| found).collect();
-    assert!(!found.is_empty(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    found.join("; ")
+    assert!(!found.is_empty(), "{text}\n{warned}");
+    (found.join("; "), warned)
 }
 
 const SUM: u64 = 500_500;
@@ -281,4 +306,99 @@ fn descriptors_that_are_no_heap_of_ours_are_passed_over() {
     let child = manager.start("end");
     assert_eq!(manager.hear_until_ready(), [""; 0]);
     assert_eq!(said(child), format!("inherited generation 2 sum {SUM}"));
+}
+
+/// `LISTEN_FDS` tells of the start alone. The second opening found nothing, made a heap that was stored beside the first, and at the next
+/// start one of the two was thrown away.
+#[test]
+fn a_heap_that_is_opened_again_is_the_one_that_is_kept() {
+    let mut manager = Manager::new("again");
+    let service = manager.start("reopen");
+    assert_eq!(manager.hear_until_ready(), ["FDSTORE=1"]);
+    assert_eq!(said(service), format!("created generation 1 sum 0; again generation 2 sum {SUM}"));
+    let service = manager.start("end");
+    assert_eq!(manager.hear_until_ready(), [""; 0]);
+    assert_eq!(said(service), format!("inherited generation 3 sum {}", SUM + 7));
+    assert_eq!(manager.kept.len(), 1);
+}
+
+/// Breaks the record of roots, behind a header that is whole.
+fn break_roots(heap: &OwnedFd) {
+    use heirloom_abi::heap::{HEADER_BYTES, Header, Host};
+    let mut page = [0; HEADER_BYTES];
+    rustix::io::pread(heap, &mut page, 0).unwrap();
+    let len = rustix::fs::fstat(heap).unwrap().st_size as u64;
+    let header = Header::read(&page, len, &Host::current(4096)).unwrap();
+    rustix::io::pwrite(heap, &[0x55; 64], header.identity.roots.offset).unwrap();
+}
+
+/// The manager did not hear that the old heap can go. It has seen more generations than the one in its place, and must not be taken
+/// for the one that counts.
+#[test]
+fn a_heap_that_was_set_aside_does_not_come_back() {
+    let mut manager = Manager::new("aside");
+    for generation in 1..4 {
+        let child = manager.start("end");
+        manager.hear_until_ready();
+        assert!(said(child).contains(&format!("generation {generation} ")));
+    }
+    break_roots(&manager.kept[0].1);
+    let old = (manager.kept[0].0.clone(), manager.kept[0].1.try_clone().unwrap());
+    // The store has room for one: it drops what comes while it is full.
+    let child = manager.start_keeping("cold", 1);
+    assert_eq!(manager.hear_until_ready(), ["FDSTORE=1", "FDSTOREREMOVE=1", "FDSTORE=1"]);
+    manager.kept.truncate(1);
+    let told = said(child);
+    let path = told.strip_prefix("created generation 1 sum 0 aside ").unwrap_or_else(|| panic!("{told}"));
+    std::fs::remove_file(path).unwrap();
+
+    manager.kept.insert(0, old);
+    let child = manager.start("cold");
+    assert_eq!(manager.hear_until_ready(), ["FDSTOREREMOVE=1"]);
+    assert_eq!(said(child), format!("inherited generation 2 sum {SUM}"));
+    assert_eq!(manager.kept.len(), 1);
+}
+
+/// Two heaps of one name, both whole: one is opened, the other copied to a file before it goes.
+#[test]
+fn a_second_heap_of_the_name_is_copied_before_it_goes() {
+    let mut managers = [Manager::new("one"), Manager::new("other")];
+    for (nr_lives, manager) in managers.iter_mut().enumerate() {
+        for _ in 0..=nr_lives {
+            let child = manager.start("end");
+            manager.hear_until_ready();
+            said(child);
+        }
+    }
+    let [mut manager, mut other] = managers;
+    manager.kept.append(&mut other.kept);
+    let child = manager.start("end");
+    assert_eq!(manager.hear_until_ready(), ["FDSTOREREMOVE=1"]);
+    let (told, warned) = said_and_warned(child);
+    assert_eq!(told, format!("inherited generation 3 sum {}", 2 * SUM));
+    let path = warned.split("it is in ").nth(1).and_then(|rest| rest.split(" now").next());
+    let path = path.unwrap_or_else(|| panic!("{warned}"));
+    let image = heirloom::foreign::Image::open(&path.parse().unwrap()).unwrap();
+    assert_eq!(image.summary().unwrap().generation, 1);
+    std::fs::remove_file(path).unwrap();
+}
+
+/// A successor that is held up behind its acknowledgement has not said yet that it is the service, and its predecessor ends: the manager
+/// knows by then.
+#[test]
+fn the_manager_knows_the_successor_before_the_predecessor_ends() {
+    let mut manager = Manager::new("main");
+    let pause = manager.path.with_extension("pause");
+    // Set by what the service inherits.
+    let order = format!("pause SuccessorAcknowledged {}", pause.display());
+    let mut child = manager.start_with("hand over", 8, &[("HEIRLOOM_POINT", &order)]);
+    assert_eq!(manager.hear_until_ready(), ["FDSTORE=1"]);
+    assert!(child.wait().unwrap().success());
+    manager.socket.set_nonblocking(true).unwrap();
+    let heard = manager.hear();
+    manager.socket.set_nonblocking(false).unwrap();
+    let successor = std::fs::read_to_string(&pause).unwrap();
+    assert_eq!(heard, format!("MAINPID={successor}"));
+    std::fs::remove_file(pause).unwrap();
+    assert_eq!(manager.hear_until_ready(), [""; 0]);
 }

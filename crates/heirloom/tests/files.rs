@@ -488,3 +488,35 @@ fn blocks_in_a_file_have_their_pages_before_they_are_used() {
     heap.scan().unwrap();
     assert!(pages() < with_large, "what was freed is given back");
 }
+
+/// The system had no room for the mapping: that says nothing about the heap, which keeps its name and is opened by the next start.
+#[test]
+fn a_heap_is_not_set_aside_for_what_the_system_lacks() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const COLD: &str = "cold";
+    if std::env::var_os(CHILD).is_none() {
+        let _turn = turn();
+        let scratch = Scratch::with_heap("short");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["a_heap_is_not_set_aside_for_what_the_system_lacks", "--exact", "--nocapture"]);
+        command.args(["--test-threads=1"]).env(CHILD, &scratch.0).env(STEP, COLD);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let heap = Heap::inherit_or_create("files", options(&scratch.0)).unwrap();
+        assert_eq!(heap.origin(), Origin::Inherited);
+        assert_eq!(NUMBER.get(&heap.enter()).load(std::sync::atomic::Ordering::Relaxed), 7);
+        return;
+    }
+    if std::env::var(STEP).is_ok_and(|step| step == COLD) {
+        let path = std::env::var_os(CHILD).unwrap();
+        let statm = fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        let before = getrlimit(Resource::As);
+        let current = Some(pages * 4096 + (16 << 20));
+        setrlimit(Resource::As, Rlimit { current, maximum: before.maximum }).unwrap();
+        let opened = Heap::inherit_or_create("files", options(Path::new(&path)).cold_start(true));
+        setrlimit(Resource::As, before).unwrap();
+        let error = opened.err().expect("there was no room for it");
+        assert!(matches!(error, HeapError::Backing(_)), "{error}");
+    }
+}

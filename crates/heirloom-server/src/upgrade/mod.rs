@@ -98,3 +98,6 @@ fn listener_name(index: u64) -> String {
 
 /// The name of the connection over which the upgrade was asked for.
 const ANSWER: &str = "answer";
+
+/// The name of the socket for requests, where the successor is the same process.
+const CONTROL: &str = "control";

@@ -1,14 +1,16 @@
 //! The predecessor's side of an upgrade.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use heirloom::{AllocError, Command, CommandError, HandOverError, Luggage, Vec};
+use heirloom::{AllocError, Channel, Command, CommandError, HandOverError, Luggage, Vec};
 
-use super::{ANSWER, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, reserve, socket_name};
+use super::{
+    ANSWER, CONTROL, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, reserve, socket_name,
+};
 use crate::net::connection::Connection;
 use crate::server::Server;
 
@@ -37,6 +39,7 @@ enum PackError {
 pub(crate) fn upgrade(
     server: &Arc<Server>,
     listeners: &[Arc<TcpListener>],
+    control: &UnixListener,
     program: Option<&Path>,
     answer: Option<&UnixStream>,
 ) -> UpgradeError {
@@ -52,7 +55,7 @@ pub(crate) fn upgrade(
         .heap
         .hand_over_to(command)
         .channel(server.config.channel)
-        .at_rest(|luggage: &mut Luggage| pack(server, listeners, answer, luggage))
+        .at_rest(|luggage: &mut Luggage| pack(server, listeners, control, answer, luggage))
         .go();
     let Err(error) = outcome;
     unpack_again(server);
@@ -64,6 +67,7 @@ pub(crate) fn upgrade(
 fn pack(
     server: &Server,
     listeners: &[Arc<TcpListener>],
+    control: &UnixListener,
     answer: Option<&UnixStream>,
     luggage: &mut Luggage,
 ) -> Result<(), PackError> {
@@ -84,6 +88,10 @@ fn pack(
     }
     if let Some(answer) = answer {
         luggage.add(ANSWER, answer)?;
+    }
+    // Its name has the number of this process in it.
+    if server.config.channel == Channel::Exec {
+        luggage.add(CONTROL, control)?;
     }
     let counters = &server.counters;
     *HANDED.get(&inside).lock() = Handed {

@@ -9,7 +9,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use heirloom::Heap;
 
 use super::pack::monotonic_ns;
-use super::{ANSWER, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, reserve, socket_name};
+use super::{
+    ANSWER, CONTROL, ClientRecord, HANDED, Handed, SettingsRecord, listener_name, reserve, socket_name,
+};
 use crate::config::{Config, Policy};
 use crate::net::accept;
 use crate::net::connection::State;
@@ -50,6 +52,11 @@ pub(crate) fn unpack(heap: &Heap) -> Option<Unpacked> {
     let sockets = clients.into_iter().filter_map(with_socket).collect();
     let answer = heap.take_descriptor(ANSWER).map(UnixStream::from);
     Some(Unpacked { handed, sockets, listeners, answer })
+}
+
+/// Takes the socket for requests that a predecessor has handed over which was this very process.
+pub(crate) fn control_socket(heap: &Heap) -> Option<OwnedFd> {
+    heap.take_descriptor(CONTROL)
 }
 
 impl Unpacked {

@@ -84,7 +84,7 @@ impl Place {
 
     fn with_heap(name: &str) -> Self {
         let place = Self::new(name);
-        drop(fill(Backing::create_file(&place.0, RESERVED).unwrap()));
+        drop(fill(Backing::create_file(&place.0, RESERVED, &[]).unwrap()));
         place
     }
 }
@@ -98,7 +98,7 @@ impl Drop for Place {
 #[test]
 fn a_closed_file_opens_at_the_same_address() {
     let place = Place::new("reopen");
-    let backing = fill(Backing::create_file(&place.0, RESERVED).unwrap());
+    let backing = fill(Backing::create_file(&place.0, RESERVED, &[]).unwrap());
     backing.set_mark(7);
     let (base, header) = (backing.base(), backing.read_header().unwrap());
     drop(backing);
@@ -124,10 +124,10 @@ fn every_state_written_is_the_one_read() {
 #[test]
 fn a_second_opener_is_told_the_owner() {
     let place = Place::new("busy");
-    let backing = fill(Backing::create_file(&place.0, RESERVED).unwrap());
+    let backing = fill(Backing::create_file(&place.0, RESERVED, &[]).unwrap());
     let refused = Backing::open_file(&place.0).err().unwrap();
     assert!(matches!(refused, BackingError::Busy { pid } if pid == sys::pid()), "{refused}");
-    let refused = Backing::create_file(&place.0, RESERVED).err().unwrap();
+    let refused = Backing::create_file(&place.0, RESERVED, &[]).err().unwrap();
     assert!(matches!(refused, BackingError::Busy { .. }), "{refused}");
     drop(backing);
     assert!(Backing::open_file(&place.0).is_ok());
@@ -178,13 +178,13 @@ fn a_refused_file_is_left_as_it_was() {
 fn a_file_with_contents_is_not_made_a_heap() {
     let place = Place::new("contents");
     fs::write(&place.0, "letters").unwrap();
-    let refused = Backing::create_file(&place.0, RESERVED).err().unwrap();
+    let refused = Backing::create_file(&place.0, RESERVED, &[]).err().unwrap();
     assert!(matches!(refused, BackingError::NotEmpty { .. }), "{refused}");
     assert_eq!(fs::read(&place.0).unwrap(), b"letters");
     // One that was grown and never written is not in the way.
     fs::write(&place.0, "").unwrap();
     fs::File::options().write(true).open(&place.0).unwrap().set_len(BLOCK).unwrap();
-    assert!(Backing::create_file(&place.0, RESERVED).is_ok());
+    assert!(Backing::create_file(&place.0, RESERVED, &[]).is_ok());
 }
 
 #[test]

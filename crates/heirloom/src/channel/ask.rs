@@ -58,6 +58,9 @@ impl Source for Asked {
         if !self.trusted.contains(&peer.uid) {
             return Err(IncomingError::OtherUser { uid: peer.uid }.into());
         }
+        if peer.pid == 0 {
+            return Err(IncomingError::OtherNamespace.into());
+        }
         let owner = sys::peer_process(connection.as_fd(), &peer);
         // Where it has just ended, its answer says so.
         let _ = Message::Ask(name.to_owned()).send(connection.as_fd(), [0; 16]);
@@ -67,7 +70,7 @@ impl Source for Asked {
             return match received {
                 Received::Message(Message::Offer) => {
                     let heap = fds.pop().expect("an offer comes with one descriptor");
-                    Ok(Some(Found::Offered(Incoming::from_connection(heap_id, heap, connection))))
+                    Ok(Some(Found::Offered(Incoming::from_connection(heap_id, heap, connection, owner))))
                 }
                 Received::Message(Message::Refuse(reason)) => Err(IncomingError::Refused { reason }.into()),
                 Received::Message(other) => {

@@ -102,9 +102,9 @@ pub enum HandOverError {
         /// How it ended.
         ended: Ended,
     },
-    /// The successor lives, but gave no answer; it has been ended.
+    /// The successor lives, but gave no answer. It has been ended, unless it is a program that asked and was not given the heap yet.
     #[error(
-        "the successor gave no answer for {waited:?} {step}, and was ended: does it call inherit_or_create?"
+        "the successor gave no answer for {waited:?} {step}, and does not get the heap: does it call inherit_or_create?"
     )]
     TimedOut {
         /// What was expected of it.
@@ -118,7 +118,7 @@ pub enum HandOverError {
         /// Its reason.
         reason: String,
     },
-    /// The successor closed the connection, or sent what nobody expects there; it has been ended.
+    /// The successor closed the connection, or sent what nobody expects there.
     #[error("the successor broke the protocol {step}: {what}; is it built with another version of heirloom?")]
     Protocol {
         /// What was expected of it.
@@ -202,6 +202,9 @@ pub enum IncomingError {
     /// The predecessor ended before it had frozen the heap.
     #[error("the predecessor ended before it had handed the heap over")]
     PredecessorGone,
+    /// The heap's owner cannot be seen from this program's pid namespace, so its end could not be told.
+    #[error("the heap's owner is in another pid namespace: start this program in that one")]
+    OtherNamespace,
     /// The predecessor did not freeze in time.
     #[error("the predecessor did not freeze the heap within {waited:?}")]
     TimedOut {

@@ -230,6 +230,64 @@ fn a_program_that_does_not_fit_is_refused() {
     assert!(scene.reasons()[0].contains("gave no answer"), "{:?}", scene.reasons());
 }
 
+/// A heap whose objects the successor has to convert.
+struct ToConvert(Fake);
+
+impl Incumbent for ToConvert {
+    fn freeze(&self) -> Result<(), HandOverError> {
+        self.0.freeze()
+    }
+
+    fn check_program(&self, _program: &Path) -> Result<Duration, HandOverError> {
+        Ok(Duration::from_secs(20))
+    }
+
+    fn thaw(&self) {
+        self.0.thaw();
+    }
+
+    fn backing(&self) -> &Backing {
+        self.0.backing()
+    }
+
+    fn reclaim(&self) -> Result<(), HandOverError> {
+        self.0.reclaim()
+    }
+}
+
+/// What a conversion takes was added to the patience with a command, and not with a program that asks: it was ended in the middle of it.
+#[test]
+fn a_program_that_has_to_convert_objects_is_waited_for() {
+    let python = std::process::Command::new("python3").arg("--version").output();
+    if python.is_err() {
+        eprintln!("skipped: python3 plays the program: apt-get install python3");
+        return;
+    }
+    let scene = Scene::new("convert");
+    let script = "import socket, struct, sys, time\n\
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
+        s.connect(sys.argv[1])\n\
+        head = lambda kind, len, id: struct.pack('<4sHHII16s', b'HLHO', 1, kind, len, 0, id)\n\
+        s.send(head(7, 36, b'') + b'test')\n\
+        id = socket.recv_fds(s, 4096, 4)[0][16:32]\n\
+        s.send(head(1, 32, id))\n\
+        m, fds, flags, a = socket.recv_fds(s, 4096, 4)\n\
+        print(struct.unpack('<H', m[6:8])[0], len(fds), flush=True)\n\
+        time.sleep(0.1)\n\
+        s.send(head(3, 32, id))\n";
+    let to_convert = ToConvert(Fake::new());
+    let options = ChannelOptions { ack: Duration::from_millis(1), ..ChannelOptions::default() };
+    let mut program = std::process::Command::new("python3");
+    let program = program.arg("-c").arg(script).arg(&scene.path).stdout(std::process::Stdio::piped());
+    let program = program.spawn().unwrap();
+    let pid = program.id();
+    let handed = AtSocket(&scene.listener).hand_over(&to_convert, &options);
+    let output = program.wait_with_output().unwrap();
+    assert_eq!(handed.unwrap().pid, pid);
+    // Frozen, and the heap's own descriptor with it.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2 1\n");
+}
+
 /// Plays an owner that offers what is no heap: the one who asked gets an error, and nothing is mapped.
 #[test]
 fn what_is_no_heap_is_not_taken() {

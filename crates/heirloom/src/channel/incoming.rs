@@ -15,7 +15,7 @@ use super::message::{Buffer, HeapId, Message, Received};
 use super::points::{Point, point};
 use super::ticket::{Ticket, VARIABLE};
 use super::{Channel, Found, Source, SourceError, fdstore, luo};
-use crate::sys::{self, Image};
+use crate::sys::{self, Child, Image};
 
 /// Holds the process id of a program that has started itself again for the sake of an address.
 const AGAIN: &str = "HEIRLOOM_HANDOVER_AGAIN";
@@ -33,13 +33,22 @@ pub(crate) struct Incoming {
     helper: u32,
     /// For a second start of this program; there is none where it can simply ask again.
     ticket: Option<Ticket>,
-    /// The predecessor by the heap's header: its process id and start time.
-    owner: Cell<Option<(u32, u64)>>,
+    predecessor: Predecessor,
+    /// The heap as its owner has it open, lock and all: it comes when the heap is frozen, to who has asked.
+    own: RefCell<Option<OwnedFd>>,
     /// The predecessor is this process's parent no more.
     is_orphan: bool,
     luggage: RefCell<Vec<(String, OwnedFd)>>,
     /// The list of luggage that came in place.
     list: Option<OwnedFd>,
+}
+
+/// Who has offered the heap.
+enum Predecessor {
+    /// It started this process, or was this process: by the heap's header its process id, and when it was started.
+    OfHeader(Cell<Option<(u32, u64)>>),
+    /// The very process at the other end of a connection; `None` where it has ended.
+    Answered(Option<Child>),
 }
 
 /// The source that the environment names: a predecessor that started this process.
@@ -138,15 +147,21 @@ impl Incoming {
             peer,
             helper: ticket.helper,
             ticket: Some(ticket),
-            owner: Cell::new(None),
+            predecessor: Predecessor::OfHeader(Cell::new(None)),
+            own: RefCell::default(),
             is_orphan,
             luggage: RefCell::new(luggage),
             list,
         }))
     }
 
-    /// An offer that came over a connection which this process made.
-    pub(super) fn from_connection(heap_id: HeapId, heap: OwnedFd, peer: OwnedFd) -> Self {
+    /// An offer that came over a connection which this process made, from `owner`; `None` where that has ended.
+    pub(super) fn from_connection(
+        heap_id: HeapId,
+        heap: OwnedFd,
+        peer: OwnedFd,
+        owner: Option<Child>,
+    ) -> Self {
         point(Point::SuccessorFoundOffer);
         Self {
             channel: Channel::Socket,
@@ -155,7 +170,8 @@ impl Incoming {
             peer: Some(peer),
             helper: 0,
             ticket: None,
-            owner: Cell::new(None),
+            predecessor: Predecessor::Answered(owner),
+            own: RefCell::default(),
             is_orphan: false,
             luggage: RefCell::default(),
             list: None,
@@ -166,16 +182,35 @@ impl Incoming {
         self.channel
     }
 
-    /// Tells whom the header names as the heap's owner: the predecessor.
+    /// Tells whom the header names as the heap's owner: the predecessor, where it is known by nothing better.
     pub(crate) fn set_owner(&self, pid: u32, start_ticks: u64) {
-        self.owner.set(Some((pid, start_ticks)));
+        if let Predecessor::OfHeader(owner) = &self.predecessor {
+            owner.set(Some((pid, start_ticks)));
+        }
+    }
+
+    /// The owner's own descriptor of the heap, if it came.
+    pub(crate) fn take_own(&self) -> Option<OwnedFd> {
+        self.own.take()
     }
 
     /// Waits until the predecessor has ended, all of its threads included; false where it does not.
     pub(crate) fn wait_for_end_of_owner(&self) -> bool {
-        let Some((pid, ticks)) = self.owner.get() else { return false };
-        // A parent that lives is not the process that a damaged header may name.
-        let patience = if self.is_orphan { Duration::ZERO } else { ENDING };
+        let (pid, ticks) = match &self.predecessor {
+            Predecessor::OfHeader(owner) => match owner.get() {
+                Some(owner) => owner,
+                None => return false,
+            },
+            Predecessor::Answered(owner) => {
+                let deadline = Some(Instant::now() + ENDING);
+                return owner.as_ref().is_none_or(|owner| {
+                    sys::wait_readable(&[owner.as_fd()], deadline).is_ok_and(|ended| ended[0])
+                });
+            }
+        };
+        // This process gets another parent before its own has ended altogether: gigabytes are being taken apart. A predecessor that goes
+        // on, because it has called the hand-over off or a program stands between it and this one, is not waited for.
+        let patience = if self.is_orphan && !sys::is_ending(pid, ticks) { Duration::ZERO } else { ENDING };
         let deadline = Instant::now() + patience;
         loop {
             if sys::has_ended(pid, ticks) {
@@ -220,18 +255,23 @@ impl Incoming {
     pub(crate) fn wait_for_freeze(&self, timeout: Duration) -> Result<Freeze, IncomingError> {
         let Some(socket) = self.connection() else { return Ok(Freeze::Done) };
         let mut buffer = Buffer::new();
-        if self.is_orphan || Message::Ready.send(socket.as_fd(), self.heap_id).is_err() {
+        if self.is_orphan {
             return Ok(Freeze::OwnerGone);
         }
-        point(Point::SuccessorSaidReady);
+        if Message::Ready.send(socket.as_fd(), self.heap_id).is_ok() {
+            point(Point::SuccessorSaidReady);
+        }
+        // Where nobody hears it any more, there may be a last word to this process: whoever was too late has been refused, and the
+        // heap is another one's by now.
         let deadline = Instant::now() + timeout;
         loop {
-            let (received, _, fds) =
+            let (received, _, mut fds) =
                 Message::receive_with(socket.as_fd(), Some(self.heap_id), &mut buffer)
                     .map_err(|source| IncomingError::System { step: "hear the predecessor", source })?;
             match received {
                 Received::Message(Message::Frozen) => {
                     point(Point::SuccessorHeardFrozen);
+                    *self.own.borrow_mut() = fds.pop();
                     return Ok(Freeze::Done);
                 }
                 Received::Message(Message::Luggage(names)) => self.take(socket, names, fds)?,
@@ -348,6 +388,10 @@ pub(crate) fn reexec_self_for_address(
             }
             if let Some(left) = left {
                 image.push_env(luo::kept_for_second_try(left));
+            }
+            // What this image has stored the next one need not.
+            if let Some(word) = fdstore::word_to_successor() {
+                image.set_env(word);
             }
             image
         }

@@ -11,7 +11,8 @@
 //!                      it; taken: how many, 4 bytes; empty otherwise
 //! ```
 //!
-//! Descriptors come with luggage, one a name, and with an offer: the heap's. An asker does not know the heap's id: it is zero.
+//! Descriptors come with luggage, one a name, and with an offer: the heap's, opened anew. To an asker, frozen brings the owner's own
+//! descriptor of it, and its lock. An asker does not know the heap's id: it is zero.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::{fmt, io};
@@ -42,7 +43,7 @@ pub(super) enum Message {
     Taken(u32),
     /// A successor that runs already asks for the heap of this name.
     Ask(String),
-    /// The heap's descriptor, for a successor that asked.
+    /// The heap, for a successor that asked: a descriptor that locks nothing.
     Offer,
     /// To a keeper: the heap was closed in order.
     LetGo,
@@ -150,7 +151,7 @@ impl Message {
         let Some(bytes) = buffer.get(..arrived.len) else { return foreign(Foreign::Length(arrived.len)) };
         let said = get_array(bytes, 16).unwrap_or_default();
         match Self::decode(bytes, heap.unwrap_or(said)) {
-            Ok(message) if message.nr_descriptors() == arrived.fds.len() => {
+            Ok(message) if message.may_bring(arrived.fds.len()) => {
                 Ok((Received::Message(message), said, arrived.fds))
             }
             Ok(_) => foreign(Foreign::Descriptors(arrived.fds.len())),
@@ -158,11 +159,13 @@ impl Message {
         }
     }
 
-    fn nr_descriptors(&self) -> usize {
+    fn may_bring(&self, nr_descriptors: usize) -> bool {
         match self {
-            Self::Luggage(names) => names.len(),
-            Self::Offer => 1,
-            _ => 0,
+            Self::Luggage(names) => nr_descriptors == names.len(),
+            Self::Offer => nr_descriptors == 1,
+            // A child has inherited it.
+            Self::Frozen => nr_descriptors <= 1,
+            _ => nr_descriptors == 0,
         }
     }
 

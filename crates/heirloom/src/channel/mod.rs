@@ -254,11 +254,12 @@ pub(crate) fn sources(name: &str, options: &Options) -> Vec<Box<dyn Source>> {
         sources.push(Box::new(keeper::Keeper::new(name)));
     }
     if let Some(path) = &options.file {
-        sources.push(Box::new(file::HeapFile(path.clone())));
+        let trusted = options.trusted_users.clone();
+        sources.push(Box::new(file::HeapFile { path: path.clone(), trusted }));
     } else {
         // Both keep memory that has no name.
         sources.push(Box::new(fdstore::Store::default()));
-        sources.push(Box::new(luo::KernelBefore::default()));
+        sources.push(Box::new(luo::KernelBefore::new(options.keeper)));
     }
     sources
 }
@@ -315,10 +316,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub(crate) trait Incumbent {
     /// Closes the door, folds everything and writes `Frozen`. After an error the heap is not frozen.
     fn freeze(&self) -> Result<(), HandOverError>;
-    /// Whether the program in this file can inherit the heap.
-    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
+    /// Whether the program in this file can inherit the heap; how much longer than others it may take for that.
+    fn check_program(&self, program: &Path) -> Result<Duration, HandOverError> {
         let _ = program;
-        Ok(())
+        Ok(Duration::ZERO)
     }
     /// Lets the program come to rest, and says what travels with the heap. The successor is ready, the door open.
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {

@@ -3,7 +3,7 @@
 //! In a build without tests and without the feature `points` this is nothing. Otherwise the variable `VARIABLE` names the point
 //! at which this process kills itself, or stops for whoever watches it: `kill PredecessorFrozen`, `stop SuccessorClaimed`; with
 //! `both` its whole process group dies, and with it the other side. At a
-//! stop the process says so in the file that the variable's third word names, and waits.
+//! stop the process says so in the file that the variable's third word names, and waits; at a `pause`, the first time, until somebody removes the file.
 
 #![cfg_attr(not(feature = "points"), expect(unreachable_pub, reason = "only tests that kill see it"))]
 
@@ -64,12 +64,16 @@ points! {
     SuccessorClaimed,
     /// The predecessor was told.
     SuccessorAcknowledged,
+    /// A heap file was opened, and is not locked yet.
+    FinderOpened,
     /// A heap that nobody owns was found in a store.
     FinderFound,
     /// It was recovered or restored, the header says nothing of it.
     FinderTook,
     /// A new keeper has its copy of the heap.
     KeeperStarted,
+    /// A heap file that is to be set aside is locked.
+    AsideLocked,
 }
 
 /// Passes a point.
@@ -90,6 +94,17 @@ pub(crate) fn point(point: Point) {
     match what {
         Some("kill") => crate::sys::kill_self(false),
         Some("both") => crate::sys::kill_self(true),
+        Some("pause") => {
+            static HAS_PAUSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+            if HAS_PAUSED.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                return;
+            }
+            let file = std::path::PathBuf::from(file.unwrap_or_default());
+            let is_there = std::fs::write(&file, std::process::id().to_string()).is_ok();
+            while is_there && file.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
         Some("stop") => {
             if let Some(file) = file {
                 let _ = std::fs::write(file, std::process::id().to_string());

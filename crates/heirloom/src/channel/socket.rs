@@ -4,7 +4,8 @@
 //! predecessor                                       successor
 //!   listen <------------------------- connect, ASK name
 //!   who is it? its user, its file's note
-//!   OFFER, heap's descriptor ----------------------> map the heap ... as beside each other from here on
+//!   OFFER, the heap, opened anew ------------------> map the heap ... as beside each other from here on
+//!   FROZEN, the heap's own descriptor, its lock ---> claim
 //! ```
 //!
 //! What comes to a socket is anybody's. A connection is refused at once if its user is not this program's and not allowed; it has
@@ -88,17 +89,9 @@ impl Listener {
         let path = path.into();
         let deadline = Instant::now() + PATIENCE;
         let socket = loop {
-            match sys::listen(Place::Path(&path), 16) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    let is_left = sys::connect(Place::Path(&path))
-                        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-                    if is_left && is_socket(&path) {
-                        std::fs::remove_file(&path)?;
-                    } else if Instant::now() >= deadline {
-                        return Err(error);
-                    } else {
-                        std::thread::sleep(Duration::from_millis(10));
-                    }
+            match listen_alone(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
                 }
                 listening => break listening?,
             }
@@ -171,6 +164,32 @@ impl Drop for Listener {
     }
 }
 
+/// Listens at a path, in the place of a socket that was left there. Programs that do this in one folder take turns: to find a socket
+/// left, to remove it and to make another are three steps, and a socket that is bound and does not listen yet looks left.
+///
+/// # Errors
+///
+/// `AddrInUse` where another program listens there, or is about to.
+fn listen_alone(path: &Path) -> io::Result<OwnedFd> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Where it may not be read, others cannot be waited for.
+    let turn = std::fs::File::open(folder).ok();
+    if turn.as_ref().is_some_and(|turn| !sys::try_lock(turn.as_fd()).unwrap_or(true)) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let listening = sys::listen(Place::Path(path), 16);
+    let is_taken = listening.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+    let is_left = is_taken
+        && is_socket(path)
+        && sys::connect(Place::Path(path))
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if !is_left {
+        return listening;
+    }
+    std::fs::remove_file(path)?;
+    sys::listen(Place::Path(path), 16)
+}
+
 fn place_of(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
@@ -221,12 +240,15 @@ impl Way for AtSocket<'_> {
                 }
             }
             let fit = self.look_at(&connection, &peer, incumbent).and_then(|process| {
-                let offer =
-                    Message::Offer.send_with(connection.as_fd(), identity.id, &[incumbent.backing().fd()]);
+                // Opened anew: who asks and does not get the heap would otherwise have its lock for as long as it lives.
+                let heap = sys::reopen(incumbent.backing().fd());
+                let offer = heap.and_then(|heap| {
+                    Message::Offer.send_with(connection.as_fd(), identity.id, &[heap.as_fd()])
+                });
                 offer.map(|()| process).map_err(|error| error.to_string())
             });
-            let process = match fit {
-                Ok(process) => process,
+            let (process, longer) = match fit {
+                Ok(fit) => fit,
                 Err(reason) => {
                     refuse(&reason);
                     continue;
@@ -239,7 +261,8 @@ impl Way for AtSocket<'_> {
                 self.0.refuse(successor.connection(), &peer, identity.id, &error.to_string());
                 continue;
             }
-            return successor::converse_ready(successor, incumbent, options);
+            let options = ChannelOptions { ack: options.ack + longer, ..options.clone() };
+            return successor::converse_ready(successor, incumbent, &options);
         }
     }
 }
@@ -257,6 +280,10 @@ impl AtSocket<'_> {
         loop {
             if self.0.is_stopped.load(Relaxed) {
                 return Err(HandOverError::Stopped);
+            }
+            // Asked each time: there may always be another connection.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(HandOverError::NobodyAsked { waited: options.ask.unwrap_or_default() });
             }
             let mut fds = vec![self.0.socket.as_fd()];
             fds.extend(waiting.iter().map(|(connection, ..)| connection.as_fd()));
@@ -284,8 +311,6 @@ impl AtSocket<'_> {
                     self.0.refuse(&connection, &peer, heap, "too many connections");
                 }
                 waiting.push((connection, peer, now));
-            } else if deadline.is_some_and(|deadline| deadline <= now) {
-                return Err(HandOverError::NobodyAsked { waited: options.ask.unwrap_or_default() });
             }
         }
     }
@@ -305,12 +330,13 @@ impl AtSocket<'_> {
         }
     }
 
+    /// Says who it is, and how much longer than others it may take to have the heap.
     fn look_at(
         &self,
         connection: &OwnedFd,
         peer: &Peer,
         incumbent: &dyn Incumbent,
-    ) -> Result<sys::Child, String> {
+    ) -> Result<(sys::Child, Duration), String> {
         if peer.pid == 0 {
             return Err("it is in another pid namespace, and cannot be waited for".to_owned());
         }
@@ -322,7 +348,7 @@ impl AtSocket<'_> {
             return Err("this process may not end it, which it must if it fails".to_owned());
         }
         let program = format!("/proc/{}/exe", peer.pid);
-        incumbent.check_program(Path::new(&program)).map_err(|error| error.to_string())?;
-        Ok(process)
+        let longer = incumbent.check_program(Path::new(&program)).map_err(|error| error.to_string())?;
+        Ok((process, longer))
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn converse_ready(
     incumbent.freeze()?;
     point(Point::PredecessorFrozen);
     successor.may_touch_it.set(true);
-    let answer = successor.send(Message::Frozen, Step::Acknowledge).and_then(|()| {
+    let answer = successor.send_frozen(incumbent).and_then(|()| {
         point(Point::PredecessorSaidFrozen);
         successor.expect(Step::Acknowledge, options.ack)
     });
@@ -131,8 +131,13 @@ impl Successor {
         }
     }
 
-    fn send(&self, message: Message, step: Step) -> Result<(), HandOverError> {
-        message.send(self.socket.as_fd(), self.heap).map_err(|error| self.why_not_sent(error, step))
+    /// A child has inherited the heap's own descriptor, and is ended if it does not get the heap. One that asked has it, and with it
+    /// the lock that makes an owner, from here on: it is ended from here on.
+    fn send_frozen(&self, incumbent: &dyn Incumbent) -> Result<(), HandOverError> {
+        let own = [incumbent.backing().fd()];
+        let own = if self.is_child { &[][..] } else { &own[..] };
+        let sent = Message::Frozen.send_with(self.socket.as_fd(), self.heap, own);
+        sent.map_err(|error| self.why_not_sent(error, Step::Acknowledge))
     }
 
     /// Waits for the one message that belongs to `step`. Any other one is an error, so a peer that floods

@@ -117,6 +117,7 @@ fn role() {
             attempt(&fake, "serve").unwrap().exit();
         }
         "be a predecessor by exec" => be_exec_predecessor(number),
+        "be a predecessor that ends slowly" => end_slowly(),
         _ => be_successor(role, number),
     }
 }
@@ -145,6 +146,9 @@ fn be_successor(role: &str, number: u64) -> ! {
             sleep_on();
         }
         _ => {}
+    }
+    if role == "outlive a slow end" {
+        outlive(&incoming);
     }
     let (backing, header) = match Backing::adopt_fd(incoming.take_fd().unwrap()) {
         Ok(adopted) => adopted,
@@ -203,6 +207,43 @@ fn be_successor(role: &str, number: u64) -> ! {
         "successor {me} of {switched} by {channel:?}: {} us, helper {helper} gone {gone}",
         lost_ns / 1000
     );
+    let _ = std::io::stdout().flush();
+    sys::exit_now(0)
+}
+
+/// Starts a successor whose parent goes at once, and ends as a process does that has much memory: its children have another parent,
+/// and it is still there. Its first thread is the one that is gone; another waits for the successor to look.
+#[expect(unsafe_code, reason = "forks, and ends one thread alone")]
+fn end_slowly() -> ! {
+    // SAFETY: the other threads of this process only wait, and hold no lock that the child takes. This thread is the child's first.
+    if unsafe { libc::fork() } != 0 {
+        sys::exit_now(0);
+    }
+    let fake = Fake::new();
+    let program = std::env::current_exe().unwrap();
+    let between = Command::new("/bin/sh").args(["-c", "\"$0\" \"$@\" & exit 0"]).arg(program).args(ROLE_ARGS);
+    let error =
+        hand_over(&fake, &between.env(ROLE, "outlive a slow end"), Channel::Spawn, &quick()).unwrap_err();
+    assert!(matches!(error, HandOverError::Died { .. }), "{error:?}");
+    // It looks into the heap who its owner is, and leaves a mark when it has looked whether that has ended.
+    std::thread::spawn(move || {
+        assert!(wait_until(|| fake.backing.mark() != 0));
+        std::thread::sleep(Duration::from_millis(20));
+        sys::exit_now(0)
+    });
+    // SAFETY: nothing of this thread is used by the other one.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("the thread has ended")
+}
+
+fn outlive(incoming: &Incoming) -> ! {
+    let (backing, header) = Backing::adopt_fd(incoming.take_fd().unwrap()).unwrap();
+    let (pid, ticks) = (header.state.owner_pid, header.state.owner_start_ticks);
+    incoming.set_owner(pid, ticks);
+    let freeze = incoming.wait_for_freeze(Duration::from_secs(20)).unwrap();
+    assert!(wait_until(|| sys::is_ending(pid, ticks)) && !sys::has_ended(pid, ticks));
+    backing.set_mark(SERVED);
+    println!("successor {} of {freeze:?}: {}", sys::pid(), incoming.wait_for_end_of_owner());
     let _ = std::io::stdout().flush();
     sys::exit_now(0)
 }
@@ -267,6 +308,14 @@ fn a_predecessor_that_has_handed_over_exits_with_status_0() {
     assert_eq!(number_after("predecessor", &output), pid);
     assert_eq!(number_after("of", &output), pid);
     assert_ne!(number_after("successor", &output), pid);
+}
+
+/// A process gets another parent before its own has ended altogether. It used not to be waited for, and the heap was lost.
+#[test]
+fn an_orphan_waits_for_the_end_of_its_predecessor() {
+    let (_, output) = run_role("be a predecessor that ends slowly");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("of OwnerGone: true"), "{text}");
 }
 
 /// A heap whose threads do not leave it.

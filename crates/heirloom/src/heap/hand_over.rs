@@ -265,9 +265,10 @@ struct Leaving<'a> {
 }
 
 impl Incumbent for Leaving<'_> {
-    fn check_program(&self, program: &Path) -> Result<(), HandOverError> {
-        self.passage.set(self.heap.prepare_passage(program)?.1);
-        Ok(())
+    fn check_program(&self, program: &Path) -> Result<Duration, HandOverError> {
+        let (report, passage) = self.heap.prepare_passage(program)?;
+        self.passage.set(passage);
+        Ok(migrate::patience(&report))
     }
 
     fn come_to_rest(&self) -> Result<Luggage, HandOverError> {

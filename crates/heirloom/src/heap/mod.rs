@@ -23,6 +23,7 @@ mod bytes;
 mod change;
 pub(crate) mod diary;
 pub(crate) mod door;
+mod find;
 mod hand_over;
 mod host;
 mod layout;
@@ -202,7 +203,7 @@ impl Heap {
     ///
     /// [`HeapError`]; a heap that cannot be inherited is left as it is, for another program or for a look at it.
     pub fn inherit_or_create(name: &str, options: Options) -> Result<Self, HeapError> {
-        open::inherit_or_create(name, options)
+        find::inherit_or_create(name, options)
     }
 
     /// Lets this thread in. While the guard lives no hand-over can begin.

@@ -1,12 +1,5 @@
-//! Opening a heap: every source that [`channel::sources`] lists is asked, in that order, and if none has a heap a new one is made.
-//!
-//! 1. A predecessor that hands its heap over to this process (the environment says so).
-//! 2. A running owner at the socket that the options name.
-//! 3. A keeper, if the options want one.
-//! 4. The options' file, if there is one: closed in order, it is inherited; its owner dead, it is recovered.
-//! 5. Without a file: a heap of this name in the service manager's store, inherited or recovered in the same way.
-//! 6. Without a file: a heap of this name that the kernel before has left in a live update session.
-//! 7. A new heap.
+//! Opening a heap that was found ([`super::find`] has where): handed over by a predecessor that lives, or left by one that does not; or
+//! making a new one.
 //!
 //! All gates are passed before the first byte is written: header, tree, map, roots and their types, the pool's tables. The claim
 //! (the header says `Running` with the next generation) comes after the pool was taken over, so that a successor killed
@@ -15,8 +8,8 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
 use heirloom_abi::pool::{PoolError, PoolReader};
@@ -30,110 +23,23 @@ use super::layout::Layout;
 use super::map_pages::PreservedMap;
 use super::{Heap, HeapError, Options, Origin, map_pages, reclaim, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
-use crate::channel::{
-    self, Channel, Found, Freeze, Incoming, IncomingError, Point, Source, SourceError, point,
-};
+use crate::channel::{self, Channel, Freeze, Incoming, IncomingError, Point, Source, point};
 use crate::note::{Candidate, CandidateError};
 use crate::{generation, note, sys};
 
 /// How long a successor that is ready waits for the predecessor's freeze; the predecessor's own patience at its door is shorter.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(120);
 
-pub(super) fn inherit_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    // One at a time: whether there is a heap already is asked before anything is written.
-    static OPENING: Mutex<()> = Mutex::new(());
-    let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut heap = find_or_create(name, options)?;
-    // Nobody can want the old state of a root back any more.
-    heap.settle_migrations()?;
-    heap.look_after();
-    // It is ours now, acknowledged and all: threads that wait for it may come in.
-    heap.hall.reopen();
-    Ok(heap)
-}
-
-fn find_or_create(name: &str, options: Options) -> Result<Heap, HeapError> {
-    let sources = channel::sources(name, &options);
-    for source in &sources {
-        let found = match source.find(name) {
-            Ok(None) => continue,
-            Ok(Some(Found::Offered(incoming))) => {
-                return Ok(inherit(incoming, options)?.kept_by(name, &sources));
-            }
-            Ok(Some(Found::Left { heap, luggage })) => {
-                take_over(heap, source.channel(), luggage, options.clone())
-            }
-            Err(error @ SourceError::Incoming(_)) => return Err(error.into()),
-            Err(error) => Err(error.into()),
-        };
-        match found {
-            Ok(heap) => return Ok(heap.kept_by(name, &sources)),
-            Err(error @ HeapError::Backing(BackingError::AddressTaken { .. })) => {
-                // Comes back only where it was tried already, or failed.
-                source.try_again();
-                return Err(error);
-            }
-            Err(error) if options.cold_start && may_be_set_aside(&error) => {
-                let aside = source.set_aside().map_err(|_| error_of(&error))?;
-                let mut heap = create(name, options, &sources)?;
-                heap.set_aside = Some((aside, error.to_string()));
-                return Ok(heap);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    create(name, options, &sources)
-}
-
-/// A heap that somebody owns stays where it is, and so does one that only this process, as it is now, cannot open.
-fn may_be_set_aside(error: &HeapError) -> bool {
-    !matches!(
-        error,
-        HeapError::Backing(BackingError::Busy { .. } | BackingError::AddressTaken { .. })
-            | HeapError::AlreadyOpen
-    )
-}
-
-impl Heap {
-    /// Tells every store which heap is open now. It is open whether or not they keep it.
-    fn kept_by(mut self, name: &str, sources: &[std::boxed::Box<dyn Source>]) -> Self {
-        if let Err(error) = self.keep(name, sources) {
-            eprintln!("heirloom: the heap would not outlive this program: {error}");
-        }
-        self
-    }
-
-    fn keep(&mut self, name: &str, sources: &[std::boxed::Box<dyn Source>]) -> Result<(), SourceError> {
-        let id = self.backing.read_header().map_err(BackingError::from)?.identity.id;
-        for source in sources {
-            let kept = source.keep(&channel::Open { name, id, heap: self.backing.fd() })?;
-            self.kept.extend(kept);
-        }
-        Ok(())
-    }
-}
-
-impl From<SourceError> for HeapError {
-    fn from(error: SourceError) -> Self {
-        match error {
-            SourceError::Incoming(error) => error.into(),
-            SourceError::Backing(error) => error.into(),
-            SourceError::System(error) => error.into(),
-            SourceError::LiveUpdate(error) => error.into(),
-        }
-    }
-}
-
-fn error_of(error: &HeapError) -> HeapError {
-    std::io::Error::other(error.to_string()).into()
-}
-
 fn refuse_second() -> Result<(), HeapError> {
     if door::has_heap() { Err(HeapError::AlreadyOpen) } else { Ok(()) }
 }
 
 /// Makes a new heap. Its header is written last: cut before, the file says that it is unfinished and is used again.
-fn create(name: &str, options: Options, sources: &[std::boxed::Box<dyn Source>]) -> Result<Heap, HeapError> {
+pub(super) fn create(
+    name: &str,
+    options: Options,
+    sources: &[std::boxed::Box<dyn Source>],
+) -> Result<Heap, HeapError> {
     refuse_second()?;
     let label =
         Name::new(name).filter(|_| !name.is_empty()).ok_or_else(|| HeapError::Name(name.to_owned()))?;
@@ -143,7 +49,7 @@ fn create(name: &str, options: Options, sources: &[std::boxed::Box<dyn Source>])
     let limit = options.size_limit.unwrap_or_else(total_memory);
     let layout = Layout::new(limit, options.block_size.trailing_zeros())?;
     let backing = match &options.file {
-        Some(path) => Backing::create_file(path, layout.reserved)?,
+        Some(path) => Backing::create_file(path, layout.reserved, &options.trusted_users)?,
         None => Backing::create_memfd(name, layout.reserved)?,
     };
     let backing = Arc::new(backing);
@@ -189,7 +95,7 @@ fn create(name: &str, options: Options, sources: &[std::boxed::Box<dyn Source>])
 }
 
 /// Takes the heap that a predecessor hands over. Everything that can be done before its freeze is.
-fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
+pub(super) fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
     let claimed = claim(&incoming, options).and_then(|heap| match heap.migrate_at_open() {
         Ok(()) => Ok(heap),
         Err(error) => {
@@ -222,7 +128,12 @@ fn inherit(incoming: Incoming, options: Options) -> Result<Heap, HeapError> {
 
 fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     refuse_second()?;
-    let (backing, header) = match Backing::adopt_fd(incoming.take_fd()?) {
+    let adopted = match incoming.channel() {
+        // Its owner has the lock, and goes on if this process does not get the heap.
+        Channel::Socket => Backing::adopt_offered(incoming.take_fd()?),
+        _ => Backing::adopt_fd(incoming.take_fd()?),
+    };
+    let (mut backing, header) = match adopted {
         Err(BackingError::AddressTaken { base }) => {
             // Comes back only where it was tried already, or failed.
             channel::reexec_self_for_address(Some(incoming), None);
@@ -234,7 +145,6 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
         return Err(HeapError::Tree("the descriptor is of another heap than the one announced".to_owned()));
     }
     incoming.set_owner(header.state.owner_pid, header.state.owner_start_ticks);
-    let backing = Arc::new(backing);
     fault_in(&backing, header.identity.first_block, &options);
     // The predecessor asked our file; this asks the process that really runs.
     let mine = this_program()?;
@@ -256,6 +166,11 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     backing.look_at_len()?;
     match freeze {
         Freeze::Done => {
+            if let Some(own) = incoming.take_own() {
+                backing.take_descriptor(own)?;
+            }
+            backing.lock_anew()?;
+            let backing = Arc::new(backing);
             let start = sys::clock_monotonic_ns();
             let header = backing.read_header()?;
             match header.state.phase {
@@ -266,7 +181,32 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
         }
         // It has called the hand-over off; or it has died, and nobody but this process has its heap.
         Freeze::OwnerGone if !incoming.wait_for_end_of_owner() => Err(IncomingError::PredecessorGone.into()),
-        Freeze::OwnerGone => take_over_mapped(backing, options, &mine, way),
+        Freeze::OwnerGone => {
+            succeed(&backing, &header.state)?;
+            take_over_mapped(Arc::new(backing), options, &mine, way)
+        }
+    }
+}
+
+/// Makes this process the owner of a heap whose owner has died before it froze it, as it was `offered`. Who was offered it, and was too
+/// slow, finds that it has gone to another one since: the lock tells, or the header does.
+fn succeed(backing: &Backing, offered: &State) -> Result<(), HeapError> {
+    /// What a process holds goes with its last thread; a child that it was starting may have a copy for a moment.
+    const A_MOMENT: Duration = Duration::from_secs(2);
+    let deadline = Instant::now() + A_MOMENT;
+    loop {
+        let locked = backing.lock_anew();
+        let now = backing.read_header().map_err(BackingError::from)?.state;
+        let of = |state: &State| (state.generation, state.owner_pid, state.owner_start_ticks);
+        if of(&now) != of(offered) {
+            return Err(IncomingError::CalledOff.into());
+        }
+        match locked {
+            Err(BackingError::Busy { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            locked => return Ok(locked?),
+        }
     }
 }
 
@@ -289,7 +229,7 @@ fn warm_up(backing: &Backing, identity: &Identity) {
 }
 
 /// Takes over a heap that nobody owns: closed in order, or left by a death.
-fn take_over(
+pub(super) fn take_over(
     heap: OwnedFd,
     channel: Channel,
     luggage: Vec<(String, OwnedFd)>,

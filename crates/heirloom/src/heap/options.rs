@@ -111,7 +111,8 @@ impl Options {
     }
 
     /// Keeps the heap in a file, on tmpfs for speed, so that it also lives through a restart and through a crash of
-    /// this program.
+    /// this program. The file must be this program's user's, root's or that of one who is trusted, and nobody else's to write; in a
+    /// folder that everybody may write, as `/dev/shm` is, it must not be a link.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
@@ -134,7 +135,8 @@ impl Options {
         self
     }
 
-    /// Lets a program of this user give its heap to this one over a socket. This program's own user and root are always trusted.
+    /// Lets a program of this user give its heap to this one over a socket, and a heap file be this user's ([`Options::file`]). This
+    /// program's own user and root are always trusted.
     pub fn trust_user(mut self, uid: u32) -> Self {
         self.trusted_users.push(uid);
         self
@@ -171,9 +173,9 @@ impl Options {
         self
     }
 
-    /// Lets the program start with a new heap where the one in the file cannot be taken over (damaged, of another version,
-    /// of other types): the old file is renamed, never deleted, and [`crate::Heap::set_aside`] tells its new name. A heap
-    /// that another program owns is not touched. The default is to refuse.
+    /// Lets the program start with a new heap where the one that was found cannot be taken over (damaged, of another version,
+    /// of other types; never for what the system lacks at the moment): the old file is renamed, never deleted, and
+    /// [`crate::Heap::set_aside`] tells its new name. A heap that another program owns is not touched. The default is to refuse.
     pub fn cold_start(mut self, allowed: bool) -> Self {
         self.cold_start = allowed;
         self

@@ -16,6 +16,11 @@ pub(crate) struct FileFacts {
     /// No page of it was ever written, or all are holes again: it reads as zero from end to end.
     pub(crate) is_hollow: bool,
     pub(crate) is_regular: bool,
+    /// Device and inode: which file it is, however it was opened.
+    pub(crate) identity: (u64, u64),
+    pub(crate) uid: u32,
+    /// Who may do what with it.
+    pub(crate) mode: u32,
     /// It stands in a directory, which a memfd does not.
     pub(crate) has_name: bool,
     /// It lives in memory: a memfd or a file on tmpfs.
@@ -29,10 +34,11 @@ pub(crate) fn memfd_create(name: &str) -> io::Result<OwnedFd> {
 }
 
 /// Opens a file for reading and writing; with `create`, it need not exist.
-pub(crate) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open_named(path: &Path, create: bool, follows_link: bool) -> io::Result<OwnedFd> {
     // Non-blocking, so that a fifo of this name is refused rather than waited for.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = if create { flags | OFlags::CREATE } else { flags };
+    let flags = if follows_link { flags } else { flags | OFlags::NOFOLLOW };
     Ok(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?)
 }
 
@@ -47,7 +53,10 @@ pub(crate) fn file_facts(fd: BorrowedFd<'_>) -> io::Result<FileFacts> {
         len: u64::try_from(stat.st_size).unwrap_or(0),
         held_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
         is_hollow: stat.st_blocks == 0,
+        uid: stat.st_uid,
+        mode: stat.st_mode & 0o7777,
         has_name: stat.st_nlink > 0,
+        identity: (stat.st_dev, stat.st_ino),
         is_regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         huge_page_bytes: (file_system == HUGETLBFS).then_some(stat_fs.f_bsize as u64),
         is_memory: [TMPFS, RAMFS, HUGETLBFS].contains(&file_system),
@@ -85,7 +94,12 @@ pub(crate) fn read_start(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
 
 /// Writes the first bytes of a file.
 pub(crate) fn write_start(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    match rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, bytes, 0))? {
+    write_at(fd, 0, bytes)
+}
+
+/// Writes a few bytes.
+pub(crate) fn write_at(fd: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, bytes, offset))? {
         written if written == bytes.len() => Ok(()),
         _ => Err(io::ErrorKind::WriteZero.into()),
     }
@@ -109,7 +123,18 @@ pub(crate) fn punch_hole(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Resul
 /// Opens a file anew that is open here: the new descriptor has a lock of its own, where a copy would share it.
 pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    open(Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())), false)
+    open_named(Path::new(&format!("/proc/self/fd/{}", fd.as_raw_fd())), false, true)
+}
+
+/// Renames a file, but not onto another one.
+pub(crate) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    let flags = rustix::fs::RenameFlags::NOREPLACE;
+    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags) {
+        // A file system that cannot promise it.
+        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => std::fs::rename(from, to),
+        Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::EXIST.into()),
+        renamed => Ok(renamed?),
+    }
 }
 
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {

@@ -1,5 +1,5 @@
 //! Who a process is: its number, its parent, when it was started.
-#![expect(unsafe_code, reason = "ends this process at once")]
+#![expect(unsafe_code, reason = "ends this process at once, and asks what it was started with")]
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -31,10 +31,31 @@ pub(crate) fn own_start_ticks() -> u64 {
 
 /// When a process was started, in clock ticks since boot: with the pid, it names one process only.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    stat_fields(pid, [START_TICKS]).map(|[ticks]| ticks)
+}
+
+/// True where the process that was started at `ticks` under this number is on its way out. Its children are given another parent
+/// only then, and its memory may still be there.
+pub(crate) fn is_ending(pid: u32, ticks: u64) -> bool {
+    /// `PF_EXITING`, in the kernel's flags of the first thread.
+    const EXITING: u64 = 4;
+    stat_fields(pid, [FLAGS, START_TICKS])
+        .is_some_and(|[flags, started]| flags & EXITING != 0 && started == ticks)
+}
+
+/// Fields of `/proc/<pid>/stat`, by the numbers that its manual gives them.
+const FLAGS: usize = 9;
+const START_TICKS: usize = 22;
+
+fn stat_fields<const N: usize>(pid: u32, wanted: [usize; N]) -> Option<[u64; N]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in brackets and may hold anything, brackets and blanks included.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+    let mut values = [0; N];
+    for (value, number) in values.iter_mut().zip(wanted) {
+        *value = rest.split_ascii_whitespace().nth(number - 3)?.parse().ok()?;
+    }
+    Some(values)
 }
 
 /// How many descriptors a process may have open; `None` for this one. Unlimited, and unknown, count as the most there can be.
@@ -67,6 +88,12 @@ pub(crate) fn has_ended(pid: u32, ticks: u64) -> bool {
             has_ended || start_ticks(pid).is_some_and(|found| found != ticks)
         }
     }
+}
+
+/// True where this program got rights from its file that whoever started it may not have: it is set-uid, or has capabilities.
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: the call reads what the system left on the stack.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 pub(crate) fn is_executable(path: &Path) -> bool {

@@ -1,8 +1,10 @@
 //! Sockets by a name, and who is at the other end.
 #![expect(unsafe_code, reason = "asks a socket for its peer's pidfd, which no wrapper has")]
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -62,6 +64,18 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
 /// Connects without waiting: `WouldBlock` where the listener has its hands full.
 pub(crate) fn connect(place: Place<'_>) -> io::Result<OwnedFd> {
     let socket = socket()?;
+    rustix::net::connect(&socket, &place.address()?)?;
+    Ok(socket)
+}
+
+/// Connects a socket for single messages to a place as service managers name it: a path, or `@` and an abstract name.
+pub(crate) fn connect_datagram(place: &OsStr) -> io::Result<OwnedFd> {
+    let place = match place.as_bytes() {
+        [b'@', name @ ..] => Place::Abstract(name),
+        path => Place::Path(Path::new(OsStr::from_bytes(path))),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
     rustix::net::connect(&socket, &place.address()?)?;
     Ok(socket)
 }

@@ -35,11 +35,20 @@ pub(crate) fn send(socket: BorrowedFd<'_>, message: &[u8]) -> io::Result<()> {
 /// `None` where nothing has come.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-    match rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *buffer, flags)) {
+    match past_reset(|| rustix::net::recv(socket, &mut *buffer, flags)) {
         Ok((_, len)) => Ok(Some(len)),
         Err(Errno::AGAIN) => Ok(None),
         Err(Errno::CONNRESET) => Ok(Some(0)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks once more after a reset. An end that was closed with a message unread resets the other, which the system says once, before
+/// it gives what was sent earlier: the last words of whoever has closed it.
+fn past_reset<T>(mut take: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match rustix::io::retry_on_intr(&mut take) {
+        Err(Errno::CONNRESET) => rustix::io::retry_on_intr(take),
+        taken => taken,
     }
 }
 
@@ -75,7 +84,7 @@ pub(crate) fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Res
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC | RecvFlags::CMSG_CLOEXEC;
-    let received = rustix::io::retry_on_intr(|| {
+    let received = past_reset(|| {
         let mut parts = [IoSliceMut::new(buffer)];
         rustix::net::recvmsg(socket, &mut parts, &mut control, flags)
     });

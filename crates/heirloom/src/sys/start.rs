@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 use std::{fmt, io, ptr};
 
 use rustix::fs::{Mode, OFlags};
@@ -25,6 +26,14 @@ impl Image {
     }
 
     pub(crate) fn push_env(&mut self, variable: CString) {
+        self.env.push(variable);
+    }
+
+    /// As [`Image::push_env`], in the place of one of this name.
+    pub(crate) fn set_env(&mut self, variable: CString) {
+        let name =
+            variable.to_bytes().split_inclusive(|&byte| byte == b'=').next().unwrap_or_default().to_vec();
+        self.env.retain(|other| !other.to_bytes().starts_with(&name));
         self.env.push(variable);
     }
 
@@ -124,6 +133,12 @@ impl Child {
     pub(crate) fn kill(&self) {
         // It may have ended by itself, which is as good.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// As [`Child::reap`]; `None` where it has not ended by then.
+    pub(crate) fn reap_until(&self, deadline: Instant) -> Option<Ended> {
+        let ended = wait_readable(&[self.as_fd()], Some(deadline)).is_ok_and(|ended| ended[0]);
+        ended.then(|| self.reap())
     }
 
     /// Waits until the process has ended, whoever may collect its status.
@@ -241,6 +256,8 @@ pub(crate) fn exec(image: &Image, keep: &[BorrowedFd<'_>]) -> io::Error {
             Err(error) => return error.into(),
         }
     }
+    let before: Vec<_> =
+        keep.iter().map(|fd| rustix::io::fcntl_getfd(fd).unwrap_or(FdFlags::CLOEXEC)).collect();
     for fd in keep {
         let _ = rustix::io::fcntl_setfd(fd, FdFlags::empty());
     }
@@ -250,8 +267,8 @@ pub(crate) fn exec(image: &Image, keep: &[BorrowedFd<'_>]) -> io::Error {
     unsafe { libc::execve(image.path.as_ptr(), args.as_ptr().cast(), env.as_ptr().cast()) };
     let error = io::Error::last_os_error();
     mask.set();
-    for fd in keep {
-        let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+    for (fd, flags) in keep.iter().zip(before) {
+        let _ = rustix::io::fcntl_setfd(fd, flags);
     }
     if let Some(here) = came_from {
         let _ = rustix::process::fchdir(here);

@@ -46,6 +46,9 @@ impl Case {
         use Point::*;
         let is_beside = matches!(self.way, Way::Spawn | Way::Socket);
         let is_passed = match self.point {
+            FinderOpened => self.way == Way::Crash && self.store == Store::File,
+            // Nothing is wrong with these heaps.
+            AsideLocked => false,
             FinderFound | FinderTook => self.way == Way::Crash,
             KeeperStarted => self.way == Way::Crash && self.store == Store::Keeper,
             SuccessorClaimed => true,

@@ -70,7 +70,11 @@ impl Run<'_> {
             if has.len() > 1 {
                 return Err(format!("{} owners", has.len()));
             }
-            if let Some(owner) = has.first() {
+            // Who is to kill both may not have come to it, where the other one has its word already.
+            let is_to_come = self.case.both && !started_again && lives(self.group.cast_unsigned());
+            if let Some(owner) =
+                has.first().filter(|owner| owner.was_first || !is_to_come || Instant::now() > deadline)
+            {
                 // Once more, a moment later: another one may have been on its way.
                 std::thread::sleep(Duration::from_millis(3));
                 let later = self.log();

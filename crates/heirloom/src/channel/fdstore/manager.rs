@@ -1,11 +1,11 @@
-//! The notify protocol, through `sd-notify`.
+//! The notify protocol: `sd-notify` reads what the manager says, and is not used to tell it anything, as it waits without end where the
+//! manager does not read.
 #![expect(unsafe_code, reason = "looks at descriptors by the numbers in LISTEN_FDS")]
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-use sd_notify::NotifyState;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
@@ -49,6 +49,11 @@ pub(super) fn may_keep() -> bool {
     matches!(check_store(), Ok(()) | Err(NoStore::Silent))
 }
 
+/// How many descriptors it keeps, where it says so.
+pub(super) fn most_kept() -> Option<usize> {
+    std::env::var("FDSTORE").ok()?.trim().parse().ok()
+}
+
 /// The descriptors that this process was started with, with their names. Each is a copy: who else looks at `LISTEN_FDS` finds
 /// what it expects.
 pub(super) fn inherited() -> io::Result<Vec<(OwnedFd, String)>> {
@@ -70,15 +75,32 @@ pub(super) fn all_inherited() -> Vec<BorrowedFd<'static>> {
     numbers.map(|number| unsafe { BorrowedFd::borrow_raw(number) }).collect()
 }
 
+/// How long the manager may take to make room for one more message.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends the manager lines, and descriptors with them.
+fn tell(lines: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let socket = sys::connect_datagram(&path)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match sys::send_with(socket.as_fd(), lines.as_bytes(), fds) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sent => return sent,
+        }
+    }
+}
+
 /// Stores a descriptor. `FDPOLL=0`: the manager would watch it for a hang-up that regular files never have.
 pub(super) fn store(name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
-    let state = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
-    sd_notify::notify_with_fds(&state, &[fd])
+    tell(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n"), &[fd])
 }
 
 /// Drops what is stored under a name.
 pub(super) fn remove(name: &str) -> io::Result<()> {
-    sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
+    tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}\n"), &[])
 }
 
 static IS_MAIN: AtomicBool = AtomicBool::new(false);
@@ -100,6 +122,6 @@ pub(super) fn pass_on_main_process(successor: u32) -> io::Result<()> {
     match check_store() {
         Err(NoStore::NoManager) => Ok(()),
         _ if !is_main_process() => Ok(()),
-        _ => sd_notify::notify(&[NotifyState::MainPid(successor)]),
+        _ => tell(&format!("MAINPID={successor}\n"), &[]),
     }
 }

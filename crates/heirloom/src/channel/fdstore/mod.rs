@@ -10,8 +10,9 @@
 //! stop, crash, kill -9    nothing to be done: the manager has it
 //! ```
 //!
-//! A heap is stored under its id too, so that for a moment two may stand beside each other: stored in the new place first, then
-//! dropped from the old. Storing what is stored already changes nothing, so it is done at every start.
+//! A heap is stored under its id too, so that for a moment two may stand beside each other: the one that cannot be used is copied to a
+//! file and marked in its header, the new one stored, the old one dropped. Cut anywhere, the next start finds the one that counts: what is
+//! marked is passed over. What a process has stored it remembers, since `LISTEN_FDS` tells of its start alone.
 //!
 //! The lock that says "this heap has an owner" belongs to an *open file*, and what is sent to the manager is the same
 //! open file: its lock would outlive every owner. So the manager gets, and each service makes for itself, an open file of its own
@@ -20,18 +21,19 @@
 //! # Invariants (tested in `tests/fdstore.rs`, against a stand-in manager)
 //!
 //! - *stored*: from the first answer of a service on, the manager has its heap.
+//! - *nothing is thrown away*: what is dropped from the store was copied to a file before, unless it is the heap of a life that went on.
 //! - *one owner*: what the manager holds locks nothing.
 //! - *distrust*: a descriptor under our name that is no heap of that id is passed over, and said so.
 
 mod manager;
+mod stored;
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use heirloom_abi::heap::{HEADER_BYTES, Header};
+use heirloom_abi::heap::{HEADER_BYTES, Header, Phase};
 
 pub use manager::NoStore;
 pub(crate) use manager::check_store;
@@ -40,18 +42,11 @@ use super::rescue::rescue;
 use super::{Channel, Found, Kept, Open, Point, Source, SourceError, point};
 use crate::backing;
 use crate::sys;
+use stored::Stored;
+pub(crate) use stored::{leave_role_to, stored_as, take_role_of_predecessor, word_to_successor};
 
 /// What stands before the heap's name in the names of its descriptors.
 const PREFIX: &str = "heirloom-";
-
-/// A heap that the manager has kept for us.
-#[derive(Debug)]
-struct Stored {
-    /// An open file of our own; nothing is locked.
-    heap: OwnedFd,
-    /// The name under which the manager has it.
-    name: String,
-}
 
 /// The manager's store, as a place where a heap may be and that keeps the one which is open.
 #[derive(Default)]
@@ -75,22 +70,24 @@ impl Source for Store {
         Channel::SystemdStore
     }
 
-    /// Where several are kept, one of them was to take the other's place: the one that has seen most generations counts, or the
-    /// one that can be read at all.
+    /// Where several are kept, one of them was to take the other's place: those that are marked count for nothing, of the others the
+    /// one that has seen most generations, or the one that can be read at all.
     fn find(&self, name: &str) -> Result<Option<Found>, SourceError> {
         let mut found = self.found();
         *found = find(name)?;
         name.clone_into(&mut self.heap_name());
-        let Some(first) = found.first() else { return Ok(None) };
+        let Some(first) = found.first().filter(|first| !first.is_aside) else { return Ok(None) };
         point(Point::FinderFound);
         let heap = sys::duplicate(first.heap.as_fd())?;
         Ok(Some(Found::Left { heap, luggage: Vec::new() }))
     }
 
     fn set_aside(&self) -> io::Result<PathBuf> {
-        let found = self.found();
-        let first = found.first().ok_or(io::ErrorKind::NotFound)?;
-        rescue(&self.heap_name(), &first.heap)
+        let mut found = self.found();
+        let first = found.first_mut().ok_or(io::ErrorKind::NotFound)?;
+        let path = rescue(&self.heap_name(), &first.heap)?;
+        first.mark();
+        Ok(path)
     }
 
     fn try_again(&self) {
@@ -98,9 +95,9 @@ impl Source for Store {
     }
 
     fn keep(&self, heap: &Open<'_>) -> Result<Option<Box<dyn Kept>>, SourceError> {
-        let replaced: Vec<String> = self.found().drain(..).map(|stored| stored.name).collect();
+        let found: Vec<Stored> = self.found().drain(..).collect();
         // A socket that was inherited from somebody who is gone must not keep a program from starting.
-        if let Err(error) = store(heap, &replaced) {
+        if let Err(error) = store(heap, found) {
             eprintln!("heirloom: the service manager does not keep the heap: {error}");
         }
         // A heap that is closed stays with the manager: that is what it is there for.
@@ -108,12 +105,19 @@ impl Source for Store {
     }
 }
 
-/// Returns the heaps of this name that the manager has kept, the most useful one first: whoever has seen more generations.
+/// Returns the heaps of this name that the manager has kept, the most useful one first: whoever has seen more generations. Those that
+/// were set aside come last.
 ///
 /// What is under our name and is no heap is passed over with a line on standard error.
 fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
     let mut found = Vec::new();
-    for (fd, name) in manager::inherited()? {
+    let inherited = manager::inherited().unwrap_or_else(|error| {
+        eprintln!(
+            "heirloom: what the service manager has passed on is not understood, and passed over: {error}"
+        );
+        Vec::new()
+    });
+    for (fd, name) in stored::all(inherited) {
         if !is_name_of_heap(&name) {
             continue;
         }
@@ -122,7 +126,8 @@ fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
         };
         match open_anew(fd.as_fd()).map_err(Refused::from).and_then(|fd| Ok((header_of(&fd)?, fd))) {
             Ok((header, heap)) if is_the_one(&header, heap_name, id) => {
-                found.push((header.state.generation, Stored { heap, name }));
+                let is_aside = header.state.phase == Phase::SetAside;
+                found.push((header.state.generation, Stored { heap, name, is_aside }));
             }
             Ok(_) => {
                 eprintln!("heirloom: the stored descriptor {name:?} is of another heap; it is passed over")
@@ -131,7 +136,7 @@ fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
             Err(Refused::Header(error)) => {
                 eprintln!("heirloom: the stored descriptor {name:?}: {error}");
                 if let Ok(heap) = open_anew(fd.as_fd()) {
-                    found.push((0, Stored { heap, name }));
+                    found.push((0, Stored { heap, name, is_aside: false }));
                 }
             }
             Err(Refused::System(error)) => {
@@ -141,8 +146,8 @@ fn find(heap_name: &str) -> io::Result<Vec<Stored>> {
             }
         }
     }
-    found.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
-    Ok(found.into_iter().map(|(_, kept)| kept).collect())
+    found.sort_by_key(|(generation, stored)| (stored.is_aside, std::cmp::Reverse(*generation)));
+    Ok(found.into_iter().map(|(_, stored)| stored).collect())
 }
 
 fn is_the_one(header: &Header, heap_name: &str, id: &str) -> bool {
@@ -169,79 +174,62 @@ fn header_of(fd: &OwnedFd) -> Result<Header, Refused> {
         .map_err(|error| Refused::Header(error.to_string()))
 }
 
-/// Gives the manager the heap to keep, if it keeps anything, and takes those out of the store that it has replaced.
+/// Gives the manager the heap to keep, if it keeps anything, and takes those out of the store in whose place it stands.
 ///
 /// Sent, not acknowledged: the manager reads its socket in order, so what a service sends before it ends is stored.
-fn store(heap: &Open<'_>, replaced: &[String]) -> io::Result<()> {
+fn store(heap: &Open<'_>, found: Vec<Stored>) -> io::Result<()> {
     if !manager::may_keep() {
         return Ok(());
     }
     let name = format!("{}-{}", name_of(heap.name), id_text(&heap.id));
-    let word = word_of_predecessor().filter(|word| word.stored == name);
-    let has_it = word.is_some() || replaced.contains(&name) || stored_name().as_deref() == Some(&name);
+    let has_it =
+        stored::was_stored(&name) || found.iter().any(|stored| stored.name == name) || stored::has(&name);
+    // An open file is compared with those in the store, so a second one of the same memory would fill it up.
+    let kept = open_anew(heap.heap)?;
     if !has_it {
-        // An open file is compared with those in the store, so a second one of the same memory would fill it up.
-        manager::store(&name, open_anew(heap.heap)?.as_fd())?;
+        manager::store(&name, kept.as_fd())?;
     }
-    *stored_name() = Some(name.clone());
-    for old in replaced.iter().filter(|old| **old != name) {
-        manager::remove(old)?;
+    let copy = sys::duplicate(kept.as_fd())?;
+    stored::remember(Stored { heap: kept, name: name.clone(), is_aside: false });
+    let mut nr_removed = 0;
+    for other in found.into_iter().filter(|other| other.name != name) {
+        if may_be_removed(heap.name, &other) {
+            manager::remove(&other.name)?;
+            stored::forget(&other.name);
+            nr_removed += 1;
+        }
+    }
+    // A store that was full has dropped the new one. One that was not knows the open file that it has.
+    let was_full = manager::most_kept().is_some_and(|most| manager::all_inherited().len() >= most);
+    if !has_it && nr_removed > 0 && was_full {
+        manager::store(&name, copy.as_fd())?;
     }
     Ok(())
 }
 
-/// The variable that tells a successor what the manager has already, and whether its predecessor was the service's main process:
-/// `NAME:main` or `NAME:other`. The name has the heap's id in it, so it says nothing to a program with another heap; it is empty where
-/// the manager has nothing.
-const STORED: &str = "HEIRLOOM_HANDOVER_STORED";
-
-/// The name under which the manager has this process's heap.
-static STORED_NAME: Mutex<Option<String>> = Mutex::new(None);
-
-fn stored_name() -> MutexGuard<'static, Option<String>> {
-    STORED_NAME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a predecessor has said.
-struct Word {
-    stored: String,
-    was_main: bool,
-}
-
-fn word_of_predecessor() -> Option<Word> {
-    let value = std::env::var(STORED).ok()?;
-    let (stored, role) = value.split_once(':')?;
-    Some(Word { stored: stored.to_owned(), was_main: role == "main" })
-}
-
-/// The variable for a successor, where there is something to tell.
-pub(crate) fn word_to_successor() -> Option<CString> {
-    let stored = stored_name();
-    let is_main = manager::is_main_process();
-    if stored.is_none() && !is_main {
-        return None;
+/// Whether a heap of the same name can go out of the store: it was copied to a file, now if not before.
+fn may_be_removed(heap_name: &str, other: &Stored) -> bool {
+    if other.is_aside {
+        return true;
     }
-    let role = if is_main { "main" } else { "other" };
-    CString::new(format!("{STORED}={}:{role}", stored.as_deref().unwrap_or_default())).ok()
-}
-
-/// Notes, in a process to which another has just handed over, whether it is the service's main process now.
-pub(crate) fn take_role_of_predecessor() {
-    if word_of_predecessor().is_some_and(|word| word.was_main) {
-        manager::become_main_process();
+    let name = &other.name;
+    // One that is owned is somebody's, whatever its name.
+    let copied = other.lock().map_err(io::Error::other).and_then(|()| rescue(heap_name, &other.heap));
+    match copied {
+        Ok(path) => {
+            let path = path.display();
+            eprintln!(
+                "heirloom: the service manager kept another heap of this name, {name}: it is in {path} now"
+            );
+            true
+        }
+        Err(error) => {
+            eprintln!(
+                "heirloom: the service manager keeps another heap of this name, {name}, which stays: {error}"
+            );
+            false
+        }
     }
-}
-
-/// Tells the manager, from a process that has handed over and is about to end, that its successor is the service now.
-pub(crate) fn leave_role_to(successor: u32) {
-    if let Err(error) = manager::pass_on_main_process(successor) {
-        eprintln!("heirloom: the service manager was not told of the new main process: {error}");
-    }
-}
-
-/// The name under which the manager was given the open heap to keep; `None` where it was not.
-pub(crate) fn stored_as() -> Option<String> {
-    stored_name().clone()
 }
 
 /// What the manager has opened for this process besides heaps, such as sockets to listen on.

@@ -21,6 +21,7 @@ mod process;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::message::{Buffer, HeapId, Message, Received};
@@ -34,11 +35,13 @@ const TIME_TO_ANSWER: Duration = Duration::from_secs(10);
 /// The keeper of the heap of this name, if there is one.
 pub(super) struct Keeper {
     name: String,
+    /// The heap that was found: by the time it is to be set aside, another keeper may have the name.
+    found: Mutex<HeapId>,
 }
 
 impl Keeper {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.to_owned() }
+        Self { name: name.to_owned(), found: Mutex::default() }
     }
 
     /// Where the keeper of a name listens.
@@ -98,7 +101,8 @@ impl Source for Keeper {
     }
 
     fn find(&self, _name: &str) -> Result<Option<Found>, SourceError> {
-        let Some((heap, _)) = self.look()? else { return Ok(None) };
+        let Some((heap, id)) = self.look()? else { return Ok(None) };
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = id;
         point(Point::FinderFound);
         // As it came, it would share the lock with the keeper's.
         let heap = sys::reopen(heap.as_fd())?;
@@ -106,8 +110,12 @@ impl Source for Keeper {
     }
 
     fn set_aside(&self) -> io::Result<PathBuf> {
-        match self.ask(&Message::SetAside, HeapId::default())? {
+        let found = *self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.ask(&Message::SetAside, found)? {
             Some((Message::Ask(aside), ..)) => Ok(PathBuf::from(format!("keeper:{aside}"))),
+            Some((Message::Refuse(reason), ..)) => {
+                Err(io::Error::other(format!("the heap's keeper: {reason}")))
+            }
             _ => Err(io::Error::other("the heap's keeper did not set it aside")),
         }
     }
@@ -127,6 +135,7 @@ impl Source for Keeper {
                 point(Point::KeeperStarted);
             }
         }
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = open.id;
         Ok(Some(Box::new(HeldBy { keeper: Self::new(&self.name), heap: open.id })))
     }
 }

@@ -8,6 +8,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use super::super::Open;
@@ -26,8 +27,16 @@ const TIME_TO_ASK: Duration = Duration::from_millis(500);
 #[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
+/// How long a keeper may take to start.
+const TIME_TO_START: Duration = Duration::from_secs(20);
+
 /// Starts a keeper, and returns when it listens.
 pub(super) fn start(open: &Open<'_>) -> io::Result<()> {
+    if sys::is_privileged() {
+        let text = "no keeper is made of a program that has another user's rights, or capabilities, from its file: give it its \
+            capabilities as ambient ones, or keep the heap in a file";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
     let name = open.name;
     // The linker takes the object in which the static lies only if something asks for it.
     std::hint::black_box(&BEFORE_MAIN);
@@ -38,20 +47,32 @@ pub(super) fn start(open: &Open<'_>) -> io::Result<()> {
     let variable = format!("{VARIABLE}={}:{}:{id}:{name}", socket.as_raw_fd(), heap.as_raw_fd());
     let text = |text: String| CString::new(text).map_err(io::Error::from);
     let args = vec![text(format!("heirloom-keeper {name}"))?];
-    let image = Image::new(text("/proc/self/exe".into())?, args, vec![text(variable)?], None);
+    let mut env = vec![text(variable)?];
+    // Where its libraries are, and no more.
+    for (name, value) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"LD_")) {
+        env.push(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?);
+    }
+    let image = Image::new(text("/proc/self/exe".into())?, args, env, None);
     let child = Child::spawn(&image, &[socket.as_fd(), heap.as_fd()])?;
-    match child.reap() {
+    match child.reap_until(Instant::now() + TIME_TO_START) {
+        None => {
+            child.kill();
+            child.reap();
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the heap's keeper did not start, and was ended"))
+        }
         // Somebody may wait for every child of this process; then the keeper tells by itself.
-        Ended::Status(0) | Ended::Unknown => Ok(()),
-        ended => Err(io::Error::other(format!("the heap's keeper ended with {ended} as it started"))),
+        Some(Ended::Status(0) | Ended::Unknown) => Ok(()),
+        Some(ended) => Err(io::Error::other(format!("the heap's keeper ended with {ended} as it started"))),
     }
 }
 
 extern "C" fn before_main() {
-    // Nobody is to make a keeper of a program that runs with another user's rights.
-    // SAFETY: the call reads what the system left on the stack.
-    let is_privileged = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-    let Some(order) = std::env::var_os(VARIABLE).filter(|_| !is_privileged) else { return };
+    let Some(order) = std::env::var_os(VARIABLE) else { return };
+    // Nobody is to make a keeper of a program that runs with another user's rights; nor is that program to run, which whoever
+    // has set the variable did not mean.
+    if sys::is_privileged() {
+        sys::exit_now(2);
+    }
     let kept = order.to_str().and_then(Kept::from_order);
     let Some(mut kept) = kept else { sys::exit_now(2) };
     // Before the program hears that there is a keeper: what then happens to its process group is not the keeper's any more.
@@ -126,7 +147,7 @@ impl Kept {
                     answer(Message::Acknowledge);
                     return;
                 }
-                Message::SetAside => {
+                Message::SetAside if said == self.id => {
                     let aside = format!("{}.aside-{}", self.name, sys::pid());
                     match sys::listen(Place::Abstract(&Keeper::address(&aside)), 16) {
                         Ok(socket) => {

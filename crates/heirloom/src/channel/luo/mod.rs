@@ -8,6 +8,9 @@
 //!                punch the holes again, map, restore
 //! ```
 //!
+//! A session gives each of them once: from then until a store has it, the heap is the first program's of the new kernel alone. So it is
+//! given to the stores, systemd's or a keeper, as soon as it is out, and only then looked at, emptied of its holes and opened.
+//!
 //! Until the new kernel runs all of it can be taken back: the session is closed, the holes are punched, the door opens.
 //! LUO takes memfds whose memory is of ordinary pages, and fills their holes. What it cannot take is refused before anything is
 //! frozen ([`Unfit`]); what it fills is emptied again on the other side, page by page and only where a page is all zeros,
@@ -29,8 +32,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use session::DEVICE;
 
+use super::keeper::Keeper;
 use super::rescue::rescue;
-use super::{Channel, Found, Kept, Open, Point, Source, SourceError, point};
+use super::{Channel, Found, Kept, Open, Point, Source, SourceError, fdstore, point};
+use crate::backing;
 use crate::heap::RetrieveFigures;
 use crate::sys;
 
@@ -222,8 +227,8 @@ fn take_kept() -> Option<OwnedFd> {
     unsafe { sys::inherit_fd(number) }.ok()
 }
 
-/// Finds the heap of this name that the kernel before has left, and gives the memory of its holes back.
-pub(crate) fn retrieve(name: &str) -> Result<Option<Retrieved>, LuoError> {
+/// Finds the heap of this name that the kernel before has left, lets others `hold` it, and gives the memory of its holes back.
+fn retrieve(name: &str, hold: impl FnOnce(&OwnedFd)) -> Result<Option<Retrieved>, LuoError> {
     if let Some(heap) = take_kept() {
         let figures = RetrieveFigures { retrieve_us: 0, punch_us: 0, punched_bytes: 0 };
         return Ok(Some(Retrieved { heap, figures }));
@@ -234,6 +239,7 @@ pub(crate) fn retrieve(name: &str) -> Result<Option<Retrieved>, LuoError> {
     let Some(session) = session::find(&session_name)? else { return Ok(None) };
     let heap = session::take(session.as_fd(), HEAP_TOKEN).map_err(system("retrieve the heap"))?;
     let heap = heap.ok_or_else(|| LuoError::Empty { name: name.to_owned() })?;
+    hold(&heap);
     let taken = sys::clock_monotonic_ns();
     // Without the list, or with one that is not believed, the heap is as good, and larger.
     let punched_bytes = match session::take(session.as_fd(), HOLES_TOKEN) {
@@ -257,9 +263,13 @@ pub(crate) fn figures() -> Option<RetrieveFigures> {
 
 /// The kernel before, as a place where a heap may be.
 ///
-/// It gives a heap once. One that this program cannot take over is copied into a file, lest it be lost.
-#[derive(Default)]
-pub(super) struct KernelBefore(Mutex<Option<Untaken>>);
+/// It gives a heap once. It is with the stores from the moment it comes; one that this program cannot take over is copied into a file
+/// as well, lest it be lost where there is no store.
+pub(super) struct KernelBefore {
+    has_keeper: bool,
+    untaken: Mutex<Option<Untaken>>,
+    keeper: Mutex<Option<Keeper>>,
+}
 
 /// A heap that was retrieved, and is not open yet.
 struct Untaken {
@@ -268,8 +278,32 @@ struct Untaken {
 }
 
 impl KernelBefore {
+    /// With `has_keeper` one is to hold the heap.
+    pub(super) fn new(has_keeper: bool) -> Self {
+        Self { has_keeper, untaken: Mutex::default(), keeper: Mutex::default() }
+    }
+
     fn untaken(&self) -> MutexGuard<'_, Option<Untaken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Option<Keeper>> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the heap to the stores. One whose header cannot be read has no id by which they would keep it, and is copied later.
+    fn hold(&self, name: &str, heap: &OwnedFd) {
+        let Ok(header) = backing::header_of(heap) else { return };
+        let open = Open { name, id: header.identity.id, heap: heap.as_fd() };
+        let keeper = self.has_keeper.then(|| Keeper::new(name));
+        let told = [
+            fdstore::Store::default().keep(&open),
+            keeper.as_ref().map_or(Ok(None), |keeper| keeper.keep(&open)),
+        ];
+        for error in told.into_iter().filter_map(Result::err) {
+            eprintln!("heirloom: the heap that the kernel before has left is this program's alone: {error}");
+        }
+        *self.keeper() = keeper;
     }
 }
 
@@ -279,7 +313,8 @@ impl Source for KernelBefore {
     }
 
     fn find(&self, name: &str) -> Result<Option<Found>, SourceError> {
-        let Some(Retrieved { heap, figures }) = retrieve(name)? else { return Ok(None) };
+        let retrieved = retrieve(name, |heap| self.hold(name, heap))?;
+        let Some(Retrieved { heap, figures }) = retrieved else { return Ok(None) };
         point(Point::FinderFound);
         *FIGURES.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
         *self.untaken() = Some(Untaken { name: name.to_owned(), heap: sys::duplicate(heap.as_fd())? });
@@ -287,10 +322,15 @@ impl Source for KernelBefore {
     }
 
     fn set_aside(&self) -> io::Result<PathBuf> {
-        match &*self.untaken() {
-            Some(Untaken { name, heap }) => rescue(name, heap),
-            None => Err(io::ErrorKind::NotFound.into()),
+        let untaken = self.untaken();
+        let Untaken { name, heap } = untaken.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let path = rescue(name, heap)?;
+        // The stores have it too, and are to have the one that takes its place.
+        let _ = backing::mark_set_aside(heap);
+        if let Some(keeper) = &*self.keeper() {
+            keeper.set_aside()?;
         }
+        Ok(path)
     }
 
     fn try_again(&self) {

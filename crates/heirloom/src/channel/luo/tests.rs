@@ -81,14 +81,14 @@ fn a_file_that_luo_cannot_take_is_refused_with_the_reason() {
     let dir = std::path::Path::new("/dev/shm");
     if dir.is_dir() {
         let path = dir.join(format!("heirloom-luo-test-{}", std::process::id()));
-        let fd = sys::open(&path, true).unwrap();
+        let fd = sys::open_named(&path, true, true).unwrap();
         let refused = look_at(fd.as_fd());
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(refused, Err(LuoError::Unfit(Unfit::Named))), "{refused:?}");
         // Its name is gone: it is as good as a memfd.
         assert!(look_at(fd.as_fd()).is_ok());
     }
-    let fd = sys::open(&std::env::current_exe().unwrap(), false);
+    let fd = sys::open_named(&std::env::current_exe().unwrap(), false, true);
     // Busy where the file is being executed, on most systems.
     if let Ok(fd) = fd {
         assert!(matches!(look_at(fd.as_fd()), Err(LuoError::Unfit(Unfit::NotInMemory))));
@@ -106,7 +106,24 @@ fn where_there_is_no_orchestrator_nothing_was_left() {
         eprintln!("skipped: {DEVICE} exists");
         return;
     }
-    assert!(retrieve("heirloom-test").unwrap().is_none());
+    assert!(retrieve("heirloom-test", |_| panic!("there is none")).unwrap().is_none());
     let refused = Preserved::new("heirloom-test", memfd(PAGE).as_fd());
     assert!(matches!(refused, Err(LuoError::Device(_))), "{refused:?}");
+}
+
+/// A session gives the heap once. Killed between that and its opening, this process used to take it along.
+#[test]
+fn a_heap_of_the_kernel_before_is_with_its_keeper_from_the_first() {
+    let name = format!("before-{}", sys::pid());
+    let heap = crate::backing::tests::fill(backing::Backing::create_memfd(&name, 1 << 30).unwrap());
+    let source = KernelBefore::new(true);
+    source.hold(&name, &sys::duplicate(heap.fd()).unwrap());
+    let id = heap.read_header().unwrap().identity.id;
+    drop((source, heap));
+    let keeper = Keeper::new(&name);
+    let Some(Found::Left { heap, .. }) = keeper.find(&name).unwrap() else { panic!("nobody has it") };
+    assert_eq!(backing::header_of(&heap).unwrap().identity.id, id);
+    // The store that is asked in its turn has it already.
+    let held = keeper.keep(&Open { name: &name, id, heap: heap.as_fd() }).unwrap().expect("it is kept");
+    held.let_go();
 }
