@@ -383,7 +383,7 @@ fn a_large_object_that_says_more_than_it_has_is_left_alone() {
         (block + geometry.descriptor_offset(((object.offset - block) >> geometry.unit_shift) as u32)) as usize
     };
     let (bytes, units) = (offset_of!(SlabRecord, object_bytes), offset_of!(SlabRecord, units));
-    let both = 2 * pool.usable_bytes(8000, 16) as u32 >> geometry.unit_shift;
+    let both = (2 * pool.usable_bytes(8000, 16) as u32) >> geometry.unit_shift;
     pool.freeze(false);
     drop(pool);
     let before = host.snapshot();
