@@ -30,7 +30,7 @@ pub struct RootsHeader {
 /// One root.
 #[repr(C)]
 pub struct RootEntry {
-    /// A [`RootState`], or [`EMPTY`]: the byte that commits the entry.
+    /// A [`RootState`](super::RootState), or [`EMPTY`]: the byte that commits the entry.
     pub state: u8,
     /// The bytes of the name.
     pub name_bytes: u8,
