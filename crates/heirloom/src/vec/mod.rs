@@ -423,9 +423,11 @@ impl<T> Vec<T> {
     }
 
     fn swap_values(&mut self, one: usize, other: usize) {
-        let (one, other): (*mut T, *mut T) = (&raw mut self[one], &raw mut self[other]);
+        assert!(one < self.len() && other < self.len());
+        // Both from one address: two borrows of the slice would each end the other.
+        let start = self.as_mut_ptr();
         // SAFETY: both are values of this vector.
-        unsafe { whole::swap(one, other) };
+        unsafe { whole::swap(start.add(one), start.add(other)) };
     }
 
     /// Drops each value for which `same(value, kept)` returns true of the one kept before it.
