@@ -121,10 +121,8 @@ pub(crate) unsafe fn swap<T>(one: *mut T, other: *mut T) {
 /// `at` is valid for writing both.
 #[inline(always)]
 pub(crate) unsafe fn address_and_word<T>(at: *mut *mut T, address: *mut T, word: u64) {
-    step();
     // SAFETY: by the caller.
-    unsafe { arch::store_address_and_word(at.cast(), address.cast(), word) };
-    step();
+    unsafe { two_words(at.cast(), [address.expose_provenance() as u64, word]) };
 }
 
 /// Runs `change`, which writes nothing but the places, and does not panic: after a kill it has happened or not.
@@ -233,15 +231,6 @@ mod arch {
 
     /// # Safety
     ///
-    /// `at` is valid for writing two words.
-    #[inline(always)]
-    pub(super) unsafe fn store_address_and_word(at: *mut *mut u8, address: *mut u8, word: u64) {
-        // SAFETY: by the caller.
-        unsafe { store_two_words(at.cast(), [address.expose_provenance() as u64, word]) };
-    }
-
-    /// # Safety
-    ///
     /// `from` is valid for reading two words, which need not be initialized, and `to` for writing them.
     #[inline(always)]
     pub(super) unsafe fn copy_two_words(to: *mut u8, from: *const u8) {
@@ -282,15 +271,6 @@ mod arch {
 
     /// # Safety
     ///
-    /// `at` is valid for writing two words.
-    #[inline(always)]
-    pub(super) unsafe fn store_address_and_word(at: *mut *mut u8, address: *mut u8, word: u64) {
-        // SAFETY: by the caller.
-        unsafe { store_two_words(at.cast(), [address.expose_provenance() as u64, word]) };
-    }
-
-    /// # Safety
-    ///
     /// `from` is valid for reading two words, which need not be initialized, and `to` for writing them.
     #[inline(always)]
     pub(super) unsafe fn copy_two_words(to: *mut u8, from: *const u8) {
@@ -323,18 +303,6 @@ mod arch {
             at.write_volatile(first);
             super::step();
             at.add(1).write_volatile(second);
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `at` is valid for writing two words.
-    pub(super) unsafe fn store_address_and_word(at: *mut *mut u8, address: *mut u8, word: u64) {
-        // SAFETY: by the caller.
-        unsafe {
-            at.write_volatile(address);
-            super::step();
-            at.add(1).cast::<u64>().write_volatile(word);
         }
     }
 
