@@ -230,31 +230,6 @@ fn a_program_that_does_not_fit_is_refused() {
     assert!(scene.reasons()[0].contains("gave no answer"), "{:?}", scene.reasons());
 }
 
-/// A heap whose objects the successor has to convert.
-struct ToConvert(Fake);
-
-impl Incumbent for ToConvert {
-    fn freeze(&self) -> Result<(), HandOverError> {
-        self.0.freeze()
-    }
-
-    fn check_program(&self, _program: &Path) -> Result<Duration, HandOverError> {
-        Ok(Duration::from_secs(20))
-    }
-
-    fn thaw(&self) {
-        self.0.thaw();
-    }
-
-    fn backing(&self) -> &Backing {
-        self.0.backing()
-    }
-
-    fn reclaim(&self) -> Result<(), HandOverError> {
-        self.0.reclaim()
-    }
-}
-
 /// What a conversion takes was added to the patience with a command, and not with a program that asks: it was ended in the middle of it.
 #[test]
 fn a_program_that_has_to_convert_objects_is_waited_for() {
@@ -275,7 +250,8 @@ fn a_program_that_has_to_convert_objects_is_waited_for() {
         print(struct.unpack('<H', m[6:8])[0], len(fds), flush=True)\n\
         time.sleep(0.1)\n\
         s.send(head(3, 32, id))\n";
-    let to_convert = ToConvert(Fake::new());
+    let mut to_convert = Fake::new();
+    to_convert.patience = Duration::from_secs(20);
     let options = ChannelOptions { ack: Duration::from_millis(1), ..ChannelOptions::default() };
     let mut program = std::process::Command::new("python3");
     let program = program.arg("-c").arg(script).arg(&scene.path).stdout(std::process::Stdio::piped());

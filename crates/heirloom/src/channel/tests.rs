@@ -25,6 +25,10 @@ const SERVED: u8 = 42;
 
 pub(super) struct Fake {
     backing: Backing,
+    /// Its threads do not leave it.
+    is_busy: bool,
+    /// What a program needs beyond the usual, for its conversions.
+    pub(super) patience: Duration,
     nr_thawed: AtomicU32,
     nr_reclaimed: AtomicU32,
 }
@@ -32,7 +36,8 @@ pub(super) struct Fake {
 impl Fake {
     pub(super) fn new() -> Self {
         let backing = fill(Backing::create_memfd("fake", RESERVED).unwrap());
-        Self { backing, nr_thawed: AtomicU32::new(0), nr_reclaimed: AtomicU32::new(0) }
+        let (nr_thawed, nr_reclaimed) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { backing, is_busy: false, patience: Duration::ZERO, nr_thawed, nr_reclaimed }
     }
 
     fn state(&self) -> State {
@@ -54,7 +59,14 @@ impl Fake {
 }
 
 impl Incumbent for Fake {
+    fn check_program(&self, _program: &Path) -> Result<Duration, HandOverError> {
+        Ok(self.patience)
+    }
+
     fn freeze(&self) -> Result<(), HandOverError> {
+        if self.is_busy {
+            return Err(HandOverError::UnderWay);
+        }
         self.set_phase(Phase::Frozen);
         Ok(())
     }
@@ -318,35 +330,14 @@ fn an_orphan_waits_for_the_end_of_its_predecessor() {
     assert!(text.contains("of OwnerGone: true"), "{text}");
 }
 
-/// A heap whose threads do not leave it.
-struct Busy(Fake);
-
-impl Incumbent for Busy {
-    fn freeze(&self) -> Result<(), HandOverError> {
-        Err(HandOverError::UnderWay)
-    }
-
-    fn thaw(&self) {
-        self.0.thaw();
-    }
-
-    fn backing(&self) -> &Backing {
-        self.0.backing()
-    }
-
-    fn reclaim(&self) -> Result<(), HandOverError> {
-        self.0.reclaim()
-    }
-}
-
 /// What was made ready before the freeze, the holder above all, goes again, and nothing is taken back that was not given.
 #[test]
 fn a_heap_that_cannot_be_frozen_stays_where_it_is() {
     for channel in [Channel::Spawn, Channel::Exec] {
-        let busy = Busy(Fake::new());
+        let busy = Fake { is_busy: true, ..Fake::new() };
         let error = hand_over(&busy, &successor("serve"), channel, &quick()).unwrap_err();
         assert!(matches!(error, HandOverError::UnderWay), "{channel:?}: {error}");
-        busy.0.assert_goes_on(0, 0);
+        busy.assert_goes_on(0, 0);
     }
 }
 
