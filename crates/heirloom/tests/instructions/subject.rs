@@ -218,59 +218,44 @@ tree_maps! {
     u64: "tree map of words";
 }
 
-impl Subject for HashSet<String> {
-    fn root() -> &'static heirloom::root::Root<Mutex<Self>> {
-        heirloom::root! { static ROOT: Mutex<HashSet<String>> = "hash set"; }
-        &ROOT
-    }
+macro_rules! text_sets {
+    ($($set:ty: $name:literal;)*) => {$(
+        impl Subject for $set {
+            fn root() -> &'static heirloom::root::Root<Mutex<Self>> {
+                heirloom::root! { static ROOT: Mutex<$set> = $name; }
+                &ROOT
+            }
 
-    fn more() -> Items {
-        (640..660).map(|key| (key, 0)).collect()
-    }
+            fn more() -> Items {
+                (640..660).map(|key| (key, 0)).collect()
+            }
 
-    fn add(&mut self, items: &[Item]) {
-        items.iter().for_each(|&(key, _)| {
-            self.insert(text(key));
-        });
-    }
+            fn add(&mut self, items: &[Item]) {
+                items.iter().for_each(|&(key, _)| {
+                    self.insert(text(key));
+                });
+            }
 
-    fn read(&self) -> Look {
-        let items: Items = (0..KEYS).filter(|&key| self.contains(&*text(key))).map(|key| (key, 0)).collect();
-        let mut walked: std::vec::Vec<&str> = self.iter().map(|text| &**text).collect();
-        walked.sort_unstable();
-        let mut wanted: std::vec::Vec<String> = items.iter().map(|&(key, _)| text(key)).collect();
-        wanted.sort_unstable();
-        ensure(
-            walked.iter().eq(wanted.iter().map(|text| &**text).collect::<std::vec::Vec<_>>().iter()),
-            || format!("looked up and walked: {} and {}", wanted.len(), walked.len()),
-        )?;
-        same(&self.len(), &items.len(), "counted and found")?;
-        Ok(items)
-    }
+            fn read(&self) -> Look {
+                let items: Items = (0..KEYS).filter(|&key| self.contains(&*text(key))).map(|key| (key, 0)).collect();
+                let mut walked: std::vec::Vec<&str> = self.iter().map(|text| &**text).collect();
+                walked.sort_unstable();
+                let mut wanted: std::vec::Vec<String> = items.iter().map(|&(key, _)| text(key)).collect();
+                wanted.sort_unstable();
+                ensure(
+                    walked.iter().eq(wanted.iter().map(|text| &**text).collect::<std::vec::Vec<_>>().iter()),
+                    || format!("looked up and walked: {} and {}", wanted.len(), walked.len()),
+                )?;
+                same(&self.len(), &items.len(), "counted and found")?;
+                Ok(items)
+            }
+        }
+    )*};
 }
 
-impl Subject for BTreeSet<String> {
-    fn root() -> &'static heirloom::root::Root<Mutex<Self>> {
-        heirloom::root! { static ROOT: Mutex<BTreeSet<String>> = "tree set"; }
-        &ROOT
-    }
-
-    fn more() -> Items {
-        (640..660).map(|key| (key, 0)).collect()
-    }
-
-    fn add(&mut self, items: &[Item]) {
-        items.iter().for_each(|&(key, _)| {
-            self.insert(text(key));
-        });
-    }
-
-    fn read(&self) -> Look {
-        let items: Items = (0..KEYS).filter(|&key| self.contains(&*text(key))).map(|key| (key, 0)).collect();
-        same(&self.iter().count(), &items.len(), "walked and looked up")?;
-        same(&self.len(), &items.len(), "counted and found")?;
-        Ok(items)
-    }
+text_sets! {
+    HashSet<String>: "hash set";
+    BTreeSet<String>: "tree set";
 }
 
 pub(crate) fn text(key: u64) -> String {
