@@ -463,11 +463,12 @@ fn a_region_of_many_terabytes_is_refused_and_not_allocated() {
 
 #[test]
 fn a_fifo_is_not_waited_for() {
+    // A child has this process's locks until it runs its own program: nobody else is to open a heap meanwhile.
+    let _turn = turn();
     let scratch = Scratch::new("fifo");
     let status = Command::new("mkfifo").arg(&scratch.0).status().unwrap();
     assert!(status.success());
     assert!(Image::open(&Target::File(scratch.0.clone())).is_err());
-    let _turn = turn();
     assert!(Heap::inherit_or_create("files", options(&scratch.0)).is_err());
 }
 
