@@ -93,7 +93,7 @@ fn what_a_thread_leaves_when_it_ends_goes_back() {
 #[test]
 fn after_a_death_every_cache_gets_what_is_idle() {
     let (host, pool, _) = with_idle_slabs();
-    std::mem::forget(pool);
+    drop(pool);
     // SAFETY: the former pool is not used any more.
     let (pool, _) = unsafe { Pool::recover(host.successor(), 0, host.control_bytes()) }.unwrap();
     let cpu = pool.claim_cpu().unwrap();
