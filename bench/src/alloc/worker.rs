@@ -150,6 +150,9 @@ fn serve<C: Contestant>(opened: Result<(), String>) -> Result<(), String> {
 /// Operations of the first run that finds out how many fill a sample.
 const FIRST_OPS: usize = 2000;
 
+/// Runs that find it out, at most.
+const MOST_TRIES: usize = 12;
+
 fn run<C: Contestant>(order: &Order, ops: Option<usize>) -> Result<(usize, f64), String> {
     let (workload, size) = (order.workload.parse::<Workload>()?, order.size.parse()?);
     let ops = match ops {
@@ -160,17 +163,20 @@ fn run<C: Contestant>(order: &Order, ops: Option<usize>) -> Result<(usize, f64),
     Ok((ops, ns))
 }
 
-/// Finds out how many operations fill a sample: more and more, as the first ones are slow.
+/// Finds out how many operations fill a sample: more and more, until they do. The first ones are not asked: all memory is new to them, and a
+/// sample that went by their time would be a short one.
 fn calibrate<C: Contestant>(workload: Workload, size: super::Size, order: &Order) -> usize {
     let wanted_ns = (order.sample_us * 1000) as f64;
     let mut ops = FIRST_OPS;
-    loop {
+    workload.run::<C>(size, order.threads, ops);
+    for _ in 0..MOST_TRIES {
         let (done, ns) = workload.run::<C>(size, order.threads, ops);
         let took_ns = ns * done as f64;
         let fitting = (wanted_ns / ns.max(0.1)).max(FIRST_OPS as f64) as usize;
-        if took_ns > wanted_ns / 4.0 || fitting <= ops {
+        if took_ns > 0.7 * wanted_ns {
             return fitting;
         }
         ops = fitting.min(ops * 16);
     }
+    ops
 }

@@ -219,7 +219,7 @@ impl Seat {
             refilled: half(),
             search_stamp: word(),
             idle_units: word(),
-            reserved: word(),
+            given: word(),
             slots: array::from_fn(|_| word()),
         };
         Self { slot, caches: [cache] }

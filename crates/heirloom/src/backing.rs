@@ -41,6 +41,9 @@ pub(crate) struct Backing {
 /// What a heap file starts with until its header stands: whoever finds it, and no owner, may begin anew.
 const UNFINISHED: [u8; 8] = *b"HEIRNEW\0";
 
+/// Pages of which the system is asked at a time whether they are in memory.
+const PAGES_ASKED: usize = 512;
+
 /// What a user should know about where the heap lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Notes {
@@ -406,16 +409,34 @@ impl Backing {
         let end = offset.checked_add(len).filter(|&end| end <= self.len());
         assert!(end.is_some() && offset >= HEADER_BYTES as u64, "{len:#x} bytes to zero at {offset:#x}");
         let (mut at, end) = (offset, offset + len);
+        let page = rustix::param::page_size() as u64;
+        let mut resident = [0; PAGES_ASKED];
         while at < end {
-            // A system that cannot tell has no holes for us.
-            let (from, to) = match sys::next_data(self.fd(), at) {
-                Ok(Some((from, to))) => (from.min(end), to.min(end)),
-                Ok(None) => break,
-                Err(_) => (at, end),
-            };
-            // SAFETY: inside the file, so mapped and backed; the caller gives the range up, so nothing refers to it.
-            unsafe { self.base.as_ptr().add(from as usize).write_bytes(0, (to - from) as usize) };
-            at = to;
+            let first = at - at % page;
+            let nr = (end - first).div_ceil(page).min(PAGES_ASKED as u64);
+            let stop = end.min(first + nr * page);
+            let pages = &mut resident[..nr as usize];
+            // SAFETY: inside the file, so inside the mapping.
+            if !sys::note_resident(unsafe { self.base.add(first as usize) }, pages) {
+                pages.fill(0);
+            }
+            while at < stop {
+                let nth = ((at - first) / page) as usize;
+                let run = pages[nth..].iter().take_while(|&&page| page & 1 == 1).count() as u64;
+                if run > 0 {
+                    let to = stop.min(at - at % page + run * page);
+                    // SAFETY: inside the file, so mapped and backed; the caller gives the range up, so nothing refers to it.
+                    unsafe { self.base.as_ptr().add(at as usize).write_bytes(0, (to - at) as usize) };
+                    at = to;
+                    continue;
+                }
+                match sys::start_of_data(self.fd(), at) {
+                    Ok(None) => return,
+                    Ok(Some(from)) if from > at => at = from,
+                    // In swap, or there by now. A system that cannot tell has no holes for us.
+                    _ => pages[nth] = 1,
+                }
+            }
         }
     }
 

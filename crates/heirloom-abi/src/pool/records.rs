@@ -220,7 +220,7 @@ pub struct CpuCacheRecord {
     pub top: u32,
     /// The coldest entry.
     pub bottom: u32,
-    /// `bottom` plus [`CacheRecord::magazine`]: the magazine is full where `top` is there. Derived.
+    /// `bottom` plus [`CacheRecord::magazine`] or more, up to [`MAGAZINE_SLOTS`]: the magazine is full where `top` is there. Derived.
     pub limit: u32,
     /// Slabs on `partial`.
     pub nr_partial: u32,
@@ -236,8 +236,8 @@ pub struct CpuCacheRecord {
     pub search_stamp: u64,
     /// Units of the slabs on `partial` that have all their slots. Derived.
     pub idle_units: u64,
-    /// Zero.
-    pub reserved: u64,
+    /// Slots that the thread gave to the slabs and did not take again, up to [`MAGAZINE_SLOTS`]: a hint, and any value is right.
+    pub given: u64,
     /// Offsets of free slots: a ring, the hottest at `top - 1`.
     pub slots: [u64; MAGAZINE_SLOTS],
 }

@@ -136,6 +136,11 @@ impl CpuCache {
         self.limit.store(bottom.wrapping_add(capacity), Relaxed);
     }
 
+    /// Makes room for `capacity` slots, of which it may list some. The caller sees to it that no more are listed before the next push.
+    pub(crate) fn set_capacity(&self, capacity: u32) {
+        self.limit.store(self.bottom.load(Relaxed).wrapping_add(capacity), Relaxed);
+    }
+
     /// Makes it list nothing, in one store, and have room for `capacity` slots.
     pub(crate) fn open(&self, capacity: u32) {
         let top = self.top.load(Relaxed);

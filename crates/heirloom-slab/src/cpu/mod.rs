@@ -52,7 +52,7 @@ pub(crate) struct CpuCache {
     pub(crate) refilled: AtomicU32,
     pub(crate) search_stamp: AtomicU64,
     pub(crate) idle_units: AtomicU64,
-    pub(crate) reserved: AtomicU64,
+    pub(crate) given: AtomicU64,
     pub(crate) slots: [AtomicU64; MAGAZINE_SLOTS],
 }
 
@@ -140,7 +140,7 @@ impl CpuCache {
         for number in [&self.search, &self.nr_partial, &self.refilled] {
             number.store(0, Relaxed);
         }
-        for word in [&self.partial, &self.pending, &self.search_stamp, &self.idle_units] {
+        for word in [&self.partial, &self.pending, &self.search_stamp, &self.idle_units, &self.given] {
             word.store(0, Relaxed);
         }
     }

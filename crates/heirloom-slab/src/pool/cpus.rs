@@ -40,6 +40,7 @@ impl<H: Host> Pool<H> {
             cache.search.store(0, Relaxed);
             cache.search_stamp.store(0, Relaxed);
             cache.refilled.store(0, Relaxed);
+            cache.given.store(0, Relaxed);
         }
         let tenure = record.next_tenure.load(Relaxed);
         record.next_tenure.store(tenure + 1, Relaxed);

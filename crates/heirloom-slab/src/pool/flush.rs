@@ -56,7 +56,7 @@ impl<H: Host> Pool<H> {
     pub(super) fn flush(&self, cpu: Cpu<'_>, cache: usize, slot: u64) {
         let cpu = cpu.lock(|| self.host.pause());
         let mine = &cpu.caches[cache];
-        self.give_coldest(&cpu, cache, (mine.capacity() / 2).max(1));
+        self.give_coldest(&cpu, cache, self.to_give(mine, cache));
         if !mine.push(slot) {
             // A cache without a magazine, as that of a size that no slab serves.
             self.host.report(Fault::NoSlot(slot));
@@ -68,6 +68,7 @@ impl<H: Host> Pool<H> {
         for cache in 0..self.nr_caches() {
             self.give_coldest(cpu, cache, u32::MAX);
         }
+        self.narrow_all(cpu);
         self.publish_out(cpu);
     }
 

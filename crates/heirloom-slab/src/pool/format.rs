@@ -99,6 +99,7 @@ impl<H: Host> Pool<H> {
             vacant: core::sync::atomic::AtomicU32::new(0),
             nr_empty: AtomicU32::new(0),
             spare_blocks: AtomicU32::new(0),
+            wider_bytes: core::sync::atomic::AtomicU64::new(0),
             idle_units: core::sync::atomic::AtomicU64::new(0),
             may_have_ownerless: core::sync::atomic::AtomicBool::new(false),
         }

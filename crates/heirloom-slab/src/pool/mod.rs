@@ -24,6 +24,7 @@ mod recover;
 mod refill;
 mod restore;
 mod slabs;
+mod width;
 
 pub use format::{Config, FormatError, Scrub};
 pub use large::Contents;
@@ -71,6 +72,8 @@ pub struct Pool<H: Host> {
     pub(crate) nr_empty: AtomicU32,
     /// How many of them are kept, beside one.
     pub(crate) spare_blocks: AtomicU32,
+    /// What all magazines may hold beyond what they did at first (see `width`).
+    pub(crate) wider_bytes: core::sync::atomic::AtomicU64,
     /// Units of the slabs that stand on a CPU's list and have all their slots.
     pub(crate) idle_units: core::sync::atomic::AtomicU64,
     /// Whether the block table may have idle slabs that nobody owns (see `idle`).

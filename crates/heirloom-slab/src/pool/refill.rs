@@ -105,6 +105,7 @@ impl<H: Host> Pool<H> {
             slab.drop_free(word, mask);
             got += mask.count_ones();
         }
+        self.widen(mine, got, slot_bytes);
         if got == 0 || slab.head.nr_free.load(Relaxed) == 0 {
             self.unlink(mine, slab);
         }

@@ -146,6 +146,7 @@ impl<H: Host> Pool<H> {
         }
         // The lists went with the slots, and with them the owners.
         self.idle_units.store(0, Relaxed);
+        self.wider_bytes.store(0, Relaxed);
         self.may_have_ownerless.store(true, Relaxed);
         for cache in &self.arena.caches()[..self.nr_caches()] {
             cache.orphan_stamp.fetch_add(1, Relaxed);

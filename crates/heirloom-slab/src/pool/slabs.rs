@@ -122,7 +122,8 @@ impl<H: Host> Pool<H> {
 
     /// Units of idle slabs that are kept beyond the half block of each cache.
     fn most_idle_units(&self) -> u64 {
-        u64::from(self.spare_blocks.load(Relaxed)) * u64::from(self.geometry.units())
+        let units = u64::from(self.spare_blocks.load(Relaxed)) * u64::from(self.geometry.units());
+        units.saturating_sub(self.wider_bytes.load(Relaxed) >> self.geometry.unit_shift)
     }
 
     /// Notes that a slab on a CPU's list has all its slots now, if it has.

@@ -141,6 +141,16 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
 }
 
+/// Where the next byte of a file from `at` on is that is not in a hole. Asks about nothing behind it: where a run of data ends is a
+/// search over all of it.
+pub(crate) fn start_of_data(fd: BorrowedFd<'_>, at: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(fd, rustix::fs::SeekFrom::Data(at)) {
+        Ok(from) => Ok(Some(from)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Finds the next bytes of a file from `at` on that are not a hole: from where to where. Pages that are swapped out count, where
 /// `mincore` would call them absent.
 pub(crate) fn next_data(fd: BorrowedFd<'_>, at: u64) -> io::Result<Option<(u64, u64)>> {

@@ -50,6 +50,19 @@ pub(crate) unsafe fn unmap(base: NonNull<u8>, bytes: u64) {
     let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), bytes as usize) };
 }
 
+/// Notes for each page from `base` on whether it is in memory: bit 0 of its byte. A page that is not may be in swap. False where the
+/// system does not say.
+///
+/// # Panics
+///
+/// `base` does not start a page.
+pub(crate) fn note_resident(base: NonNull<u8>, pages: &mut [u8]) -> bool {
+    let page = rustix::param::page_size();
+    assert!(base.addr().get() % page == 0, "{base:?} starts no page");
+    // SAFETY: writes a byte a page to `pages`; of memory that is not mapped it says so.
+    unsafe { libc::mincore(base.as_ptr().cast(), pages.len() * page, pages.as_mut_ptr()) == 0 }
+}
+
 /// Asks for huge pages behind a shared mapping; true where the system took the advice. Where its policy is "never" it
 /// takes it too, and gives none: see [`offers_huge_pages`].
 pub(crate) fn advise_huge(base: NonNull<u8>, bytes: u64) -> bool {
