@@ -15,6 +15,11 @@ pub(super) unsafe trait Contestant: 'static {
     /// Allocates `size` bytes, which is not zero; aborts where there are none.
     fn alloc(size: usize) -> *mut u8;
 
+    /// The same as a function of C does it: null where there are none.
+    fn alloc_or_null(size: usize) -> *mut u8 {
+        Self::alloc(size)
+    }
+
     /// The same with all bytes zero.
     fn alloc_zeroed(size: usize) -> *mut u8;
 

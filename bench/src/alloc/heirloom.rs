@@ -52,6 +52,11 @@ unsafe impl<const ON_FREE: bool> Contestant for Inlined<ON_FREE> {
     }
 
     #[inline(always)]
+    fn alloc_or_null(size: usize) -> *mut u8 {
+        heirloom::alloc::allocate(layout(size)).map_or(std::ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline(always)]
     fn alloc_zeroed(size: usize) -> *mut u8 {
         match heirloom::alloc::allocate_zeroed(layout(size)) {
             Ok(block) => block.as_ptr(),
@@ -79,7 +84,7 @@ unsafe impl<const ON_FREE: bool> Contestant for Inlined<ON_FREE> {
 pub(super) struct Called<C>(C);
 
 impl<C: Contestant> Called<C> {
-    const ALLOC: &'static fn(usize) -> *mut u8 = &(C::alloc as fn(usize) -> *mut u8);
+    const ALLOC: &'static fn(usize) -> *mut u8 = &(C::alloc_or_null as fn(usize) -> *mut u8);
     const ALLOC_ZEROED: &'static fn(usize) -> *mut u8 = &(C::alloc_zeroed as fn(usize) -> *mut u8);
     const FREE: &'static unsafe fn(*mut u8, usize) = &(C::free as unsafe fn(*mut u8, usize));
     const REALLOC: &'static unsafe fn(*mut u8, usize, usize) -> *mut u8 =

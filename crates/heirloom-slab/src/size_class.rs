@@ -36,12 +36,18 @@ const COARSE: [u8; COARSE_BYTES / 256 + 1] = {
 /// The class that serves `size` bytes (0 is served as 1). Not bounded: compare with the pool's number of classes.
 #[inline(always)]
 pub const fn class_of(size: usize) -> usize {
+    if size <= COARSE_BYTES { class_at_hand(size) } else { class_by_arithmetic(size) }
+}
+
+/// As [`class_of`] for sizes that the tables answer; a class that there never is for larger ones.
+#[inline(always)]
+pub const fn class_at_hand(size: usize) -> usize {
     if size <= FINE_BYTES {
         FINE[(size + 15) >> 4] as usize
     } else if size <= COARSE_BYTES {
         COARSE[(size + 255) >> 8] as usize
     } else {
-        class_by_arithmetic(size)
+        usize::MAX
     }
 }
 
@@ -81,6 +87,7 @@ mod tests {
             let class = class_of(size);
             assert!(class_bytes(class) >= size, "{size}");
             assert!(class == 0 || class_bytes(class - 1) < size.max(1), "{size}");
+            assert_eq!(class_at_hand(size), if size <= COARSE_BYTES { class } else { usize::MAX });
         }
     }
 

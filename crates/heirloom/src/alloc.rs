@@ -151,6 +151,7 @@ use pool as backend;
 #[cfg(test)]
 use system as backend;
 
+mod bytes;
 #[cfg(not(test))]
 mod pool;
 #[cfg(test)]

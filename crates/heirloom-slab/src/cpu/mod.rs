@@ -76,6 +76,12 @@ impl Magazines<'_> {
         self.0.get(class)?.pop()
     }
 
+    /// Whether there is such a size class.
+    #[inline(always)]
+    pub fn has(&self, class: usize) -> bool {
+        class < self.0.len()
+    }
+
     /// The next place for a free slot of `class`. `None` where the magazine is full or there is no such class: then
     /// [`crate::Pool::free`] knows more.
     #[inline(always)]

@@ -12,10 +12,10 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use heirloom_slab::size_class::class_of;
+use heirloom_slab::size_class::class_at_hand;
 use heirloom_slab::{Contents, OutOfMemory};
 
-use super::AllocError;
+use super::{AllocError, bytes};
 use crate::heap::door::{self, Seat};
 
 /// The alignment that every slot has.
@@ -38,7 +38,7 @@ fn take(layout: Layout) -> Option<NonNull<u8>> {
     }
     // SAFETY: the reference goes no further.
     let seat = unsafe { door::seat() }?;
-    let slot = seat.magazines.take(class_of(layout.size()))?;
+    let slot = seat.magazines.take(class_at_hand(layout.size()))?;
     Some(seat.address_of(slot))
 }
 
@@ -105,11 +105,11 @@ unsafe fn put(block: NonNull<u8>, layout: Layout) -> bool {
     // SAFETY: the reference goes no further.
     let Some(seat) = (unsafe { door::seat() }) else { return false };
     let Some(slot) = seat.offset_of(block) else { return false };
-    let Some(place) = seat.magazines.room(class_of(layout.size())) else { return false };
+    let Some(place) = seat.magazines.room(class_at_hand(layout.size())) else { return false };
     // SAFETY: the block came from this pool with this layout; a user of it wrote no further than its size.
     unsafe {
         if seat.zeroes {
-            block.as_ptr().write_bytes(0, layout.size());
+            bytes::zero(block, layout.size());
         }
         place.put(slot);
     }
@@ -119,11 +119,52 @@ unsafe fn put(block: NonNull<u8>, layout: Layout) -> bool {
 /// # Safety
 ///
 /// As [`super::reallocate`].
+#[inline]
 pub(super) unsafe fn reallocate(
     block: NonNull<u8>,
     old: Layout,
     new: Layout,
 ) -> Result<NonNull<u8>, AllocError> {
+    // SAFETY: passed on.
+    unsafe {
+        match grow(block, old, new) {
+            Some(grown) => Ok(grown),
+            None => reallocate_slowly(block, old, new),
+        }
+    }
+}
+
+/// The fast way of growing from one slot to a larger one; `None` where nothing was done.
+///
+/// # Safety
+///
+/// As [`super::reallocate`].
+#[inline(always)]
+unsafe fn grow(block: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<u8>> {
+    let (from, to) = (class_at_hand(old.size()), class_at_hand(new.size()));
+    if old.align() > SLOT_ALIGN || from >= to {
+        return None;
+    }
+    // SAFETY: the reference goes no further.
+    let seat = unsafe { door::seat() }?;
+    if seat.offset_of(block).is_none() || !seat.magazines.has(to) {
+        return None;
+    }
+    let moved = seat.address_of(seat.magazines.take(to)?);
+    // SAFETY: the old size, rounded up, fits its slot, and that is smaller than what was asked for now.
+    unsafe {
+        bytes::copy(block, moved, old.size());
+        deallocate(block, old);
+    }
+    Some(moved)
+}
+
+/// # Safety
+///
+/// As [`super::reallocate`].
+#[cold]
+#[inline(never)]
+unsafe fn reallocate_slowly(block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<u8>, AllocError> {
     // SAFETY: the reference goes no further; the rest is passed on.
     match unsafe { door::seat() } {
         // SAFETY: passed on.

@@ -191,6 +191,11 @@ impl BlockHost {
     fn take_back(&self, offset: u64, nr: u64, used: u64, zero: When) {
         let Some(index) = self.index_of(offset) else { return };
         let mut state = self.state();
+        if !state.spares.have_room(nr) {
+            state.spares.make_room(index, nr, |index| {
+                self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
+            });
+        }
         if state.spares.have_room(nr) {
             // Blocks that are full of old bytes may wait; of one with a few it is forgotten how few they are.
             let dirty = if zero == When::Later { (used >> self.block_shift).min(nr) } else { 0 };

@@ -54,6 +54,30 @@ impl Spares {
         }
     }
 
+    /// Makes room for `nr` more at `start` where that many lie behind: whoever takes blocks gets the first ones that are free, so those
+    /// furthest from the start would wait for nothing. Calls `drop` with each that goes.
+    pub(super) fn make_room(&mut self, start: u64, nr: u64, mut drop: impl FnMut(u64)) {
+        let needed = (self.nr + nr).saturating_sub(self.most);
+        let (first, behind) = ((start / 64) as usize, u64::MAX << (start % 64));
+        let mask = |nth: usize| if nth == first { behind } else { u64::MAX };
+        let words = self.bits.iter().enumerate().skip(first);
+        let there: u64 = words.map(|(nth, word)| u64::from((word & mask(nth)).count_ones())).sum();
+        if nr > self.most || there < needed {
+            return;
+        }
+        let mut left = needed;
+        for nth in (first..self.bits.len()).rev() {
+            while left > 0 && self.bits[nth] & mask(nth) != 0 {
+                let bit = 63 - u64::from(self.bits[nth].leading_zeros());
+                self.bits[nth] &= !(1 << bit);
+                self.dirty[nth] &= !(1 << bit);
+                self.nr -= 1;
+                left -= 1;
+                drop(nth as u64 * 64 + bit);
+            }
+        }
+    }
+
     /// Has none any more: what became of them is not known.
     pub(super) fn forget(&mut self) {
         self.bits.fill(0);
@@ -121,6 +145,28 @@ mod tests {
         spares.keep(0, |index| gone.push(index));
         assert_eq!(gone, [60, 61, 62, 63, 64]);
         assert!(!spares.have_room(1));
+    }
+
+    #[test]
+    fn those_furthest_from_the_start_make_room() {
+        let mut spares = Spares::new(1000);
+        spares.keep(8, |_| ());
+        spares.add(100, 4);
+        spares.add(500, 4);
+        spares.mark_dirty(500, 4);
+        let mut gone = Vec::new();
+        spares.make_room(501, 3, |index| gone.push(index));
+        assert_eq!(gone, [507 - 4, 502, 501]);
+        assert!(spares.have_room(3));
+        spares.add(600, 3);
+        // Not as many behind it: all stay.
+        gone.clear();
+        spares.make_room(601, 3, |index| gone.push(index));
+        spares.make_room(0, 9, |index| gone.push(index));
+        assert!(gone.is_empty() && !spares.have_room(1));
+        spares.make_room(0, 8, |index| gone.push(index));
+        assert_eq!(gone, [602, 601, 600, 500, 103, 102, 101, 100]);
+        assert!(spares.have_room(8));
     }
 
     #[test]
