@@ -222,6 +222,8 @@ fn finish(
     generation: u32,
     inherited: (u64, u64),
 ) -> Result<(), Refused> {
+    // A slab that is empty for a moment stays its cache's: were it cut for another, the pool would grow when it is wanted again.
+    pool.set_spare_blocks(1);
     let heirloom = KBox::new(Heirloom::new(pool, (blob, bytes)), GFP_KERNEL);
     let mut heirloom = heirloom.map_err(|_| Refused::Memory(size_of::<Heirloom>() as u64))?;
     heirloom.inherited = inherited;

@@ -145,6 +145,13 @@ extern "C" fn hl_on_work() {
 }
 
 #[no_mangle]
+extern "C" fn hl_on_interrupt(cache: usize) {
+    if let Some(heirloom) = current() {
+        heirloom.hand_in(cache);
+    }
+}
+
+#[no_mangle]
 extern "C" fn hl_on_kexec() {
     if let Some(heirloom) = current() {
         heirloom.freeze();

@@ -40,6 +40,7 @@ mod raw {
         pub(super) fn hl_lock();
         pub(super) fn hl_unlock();
         pub(super) fn hl_wait_for_all();
+        pub(super) fn hl_interrupt_all(cache: usize);
         pub(super) fn hl_pin() -> bool;
         pub(super) fn hl_unpin();
         pub(super) fn hl_work_later();
@@ -227,6 +228,12 @@ impl Drop for Locked {
 pub(crate) fn wait_for_all() {
     // SAFETY: callers hold no lock that those sections wait for.
     unsafe { raw::hl_wait_for_all() }
+}
+
+/// Has `hl_on_interrupt` run on each CPU, with interrupts off, and returns when it has. Where sleeping is allowed.
+pub(crate) fn interrupt_all(cache: usize) {
+    // SAFETY: callers may sleep, so interrupts are on, and hold nothing that is waited for with interrupts off.
+    unsafe { raw::hl_interrupt_all(cache) }
 }
 
 /// Keeps the module from being unloaded.

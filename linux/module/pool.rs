@@ -154,9 +154,10 @@ impl Heirloom {
         if size == 0 || size > MAX_BYTES {
             return core::ptr::null_mut();
         }
+        let mut may_grow = false;
         // A block fetched for us may be taken by somebody else: then it is fetched again, a few times.
         for _ in 0..8 {
-            match self.try_alloc(size) {
+            match self.try_alloc(size, may_grow) {
                 Ok(offset) => {
                     if !self.is_pinned.load(Relaxed) {
                         self.pin();
@@ -167,6 +168,13 @@ impl Heirloom {
                     return self.pool.address(offset);
                 }
                 Err(FROZEN) => break,
+                Err(OPEN) if !may_grow => {
+                    // Who may not sleep cannot wait for other CPUs either.
+                    if linux::may_sleep(gfp) {
+                        self.have_handed_in(size);
+                    }
+                    may_grow = true;
+                }
                 Err(_) if !linux::may_sleep(gfp) => break,
                 Err(PAUSED) => drop(Locked::take()),
                 Err(_) => {
@@ -180,22 +188,41 @@ impl Heirloom {
         core::ptr::null_mut()
     }
 
-    /// Allocates from what the pool has; says how the door stands where that fails.
-    fn try_alloc(&self, size: usize) -> Result<u64, u32> {
+    /// Allocates from what the pool has; for a slot of a cache it takes a block only if it `may_grow`. Where that fails, says how the door
+    /// stands.
+    fn try_alloc(&self, size: usize, may_grow: bool) -> Result<u64, u32> {
         let on_cpu = OnCpu::enter();
         let door = self.door.load(Acquire);
         if door != OPEN {
             return Err(door);
         }
         let (slot, _shared) = self.slot(&on_cpu);
+        let cpu = self.pool.cpu(slot);
         let offset = match self.pool.cache_for(size, ALIGN) {
-            Some(cache) => self.pool.alloc(self.pool.cpu(slot), cache),
+            Some(cache) if may_grow => self.pool.alloc(cpu, cache),
+            Some(cache) => self.pool.alloc_within(cpu, cache),
             None => self.pool.alloc_large(size as u64, Contents::Zeroed),
         };
         let offset = offset.map_err(|_| OPEN)?;
         let live = &self.slots[slot as usize].live;
         live.store(live.load(Relaxed) + 1, Relaxed);
         Ok(offset)
+    }
+
+    /// Before the pool grows: what CPUs hold back of the cache for such objects goes to its slabs.
+    fn have_handed_in(&self, size: usize) {
+        if let Some(cache) = self.pool.cache_for(size, ALIGN).filter(|&cache| self.pool.are_held_back(cache)) {
+            linux::interrupt_all(cache);
+        }
+    }
+
+    /// On each CPU, for [`Heirloom::have_handed_in`].
+    pub(crate) fn hand_in(&self, cache: usize) {
+        let on_cpu = OnCpu::enter();
+        if self.door.load(Acquire) == OPEN {
+            let (slot, _shared) = self.slot(&on_cpu);
+            self.pool.hand_in(self.pool.cpu(slot), cache);
+        }
     }
 
     /// The slot of the CPU that we are on.

@@ -273,6 +273,17 @@ void hl_wait_for_all(void)
 	synchronize_rcu();
 }
 
+static void on_interrupt(void *cache)
+{
+	hl_on_interrupt((size_t)cache);
+}
+
+/* Returns when every CPU that is online has run hl_on_interrupt(). */
+void hl_interrupt_all(size_t cache)
+{
+	on_each_cpu(on_interrupt, (void *)cache, 1);
+}
+
 bool hl_pin(void)
 {
 	return try_module_get(THIS_MODULE);

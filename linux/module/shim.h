@@ -35,6 +35,7 @@ int hl_subtree_find(u64 *phys, u64 *bytes);
 void hl_lock(void);
 void hl_unlock(void);
 void hl_wait_for_all(void);
+void hl_interrupt_all(size_t cache);
 bool hl_pin(void);
 void hl_unpin(void);
 void hl_work_later(void);
@@ -46,6 +47,7 @@ void hl_unregister(void);
 
 /* Offered by Rust. */
 void hl_on_work(void);
+void hl_on_interrupt(size_t cache);
 void hl_on_kexec(void);
 void hl_show_stats(struct seq_file *to);
 void hl_show_check(struct seq_file *to);

@@ -206,7 +206,11 @@ pub(crate) fn random_operations(seed: u64, nr: usize, scrub: Scrub, stride: u64)
                     crashing.resize(object, size);
                 }
             }
-            95..=97 => {
+            95 => {
+                let cache = pool.cache_for(1 + random.below(300) as usize, 16).unwrap();
+                crashing.during(0, |pool| pool.hand_in(pool.cpu(cpus[cpu]), cache));
+            }
+            96..=97 => {
                 crashing.during(0, |pool| pool.release_cpu(pool.cpu(cpus[cpu])));
                 cpus[cpu] = crashing.during(0, |pool| pool.claim_cpu().unwrap().index());
             }
@@ -252,6 +256,9 @@ fn frees_of_anothers_slots_may_be_cut_anywhere() {
         // The owner finds them, and the other frees on.
         for mark in 0..60 {
             crashing.alloc(owner, 64, mark | 1);
+        }
+        for cpu in [other, owner] {
+            crashing.during(0, |pool| pool.hand_in(cpu, pool.cache_for(64, 16).unwrap()));
         }
         for object in made.iter().skip(1).step_by(2) {
             crashing.free(other, *object);

@@ -15,6 +15,7 @@ enum Step {
     Free { cpu: usize, which: usize },
     FreeMany { cpu: usize, from: usize, nr: usize },
     Resize { which: usize, size: usize },
+    HandIn { cpu: usize, size: usize },
     EndThread { cpu: usize },
     Abort,
     HandOver,
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         25 => (0..3usize, any::<usize>()).prop_map(|(cpu, which)| Step::Free { cpu, which }),
         4 => (0..3usize, any::<usize>(), 1..200usize).prop_map(|(cpu, from, nr)| Step::FreeMany { cpu, from, nr }),
         6 => (any::<usize>(), 4000usize..400_000).prop_map(|(which, size)| Step::Resize { which, size }),
+        3 => (0..3usize, 1usize..300).prop_map(|(cpu, size)| Step::HandIn { cpu, size }),
         2 => (0..3usize).prop_map(|cpu| Step::EndThread { cpu }),
         1 => Just(Step::Abort),
         2 => Just(Step::HandOver),
@@ -75,6 +77,9 @@ fn run(steps: &[Step], scrub: Scrub) {
                     let next = model.range(from + 1..).next();
                     assert!(next.is_none_or(|(&next, _)| to <= next), "{from:#x} grew over {next:?}");
                 }
+            }
+            Step::HandIn { cpu, size } => {
+                pool.hand_in(pool.cpu(cpus[cpu]), pool.cache_for(size, 16).unwrap());
             }
             Step::EndThread { cpu } => {
                 pool.release_cpu(pool.cpu(cpus[cpu]));

@@ -81,6 +81,9 @@ fn live(
                     _ => 500 + random.below(3000),
                 } as usize;
                 let got = match pool.cache_for(size, 16) {
+                    Some(cache) if step % 2 == 0 => {
+                        pool.alloc_within(cpu, cache).or_else(|_| pool.alloc(cpu, cache))
+                    }
                     Some(cache) => pool.alloc(cpu, cache),
                     None => pool.alloc_large(size as u64, Contents::Any),
                 };
@@ -114,6 +117,7 @@ fn live(
                 pool.release_cpu(cpu);
                 seat = pool.claim_cpu().unwrap().index();
             }
+            99 => pool.hand_in(cpu, pool.cache_for(8 * (1 + random.below(40)) as usize, 16).unwrap()),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! What a run is made of: the kernel, the module and its sample, the first program, in one archive.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::linux::{self, Error, Initramfs, Lent, about, cache};
 use crate::step::{Cargo, Outcome, root, target_dir};
@@ -32,6 +32,7 @@ pub(super) fn build() -> Result<Files, Error> {
         Lent { outside: &registry, inside: "/cargo/registry", is_read_only: false },
     ];
     let out = "/build/module";
+    begin_anew_for_another(&root(), &kernel.folder.outside(out))?;
     let script = format!(
         "mkdir -p {out} && make -C {} LLVM=1 M=/src/linux/module MO={out} HEIRLOOM=/src modules",
         kernel.build_dir
@@ -68,9 +69,42 @@ pub(super) fn build() -> Result<Files, Error> {
     Ok(Files { bzimage: kernel.bzimage, initrd, folder })
 }
 
+/// Inside, every checkout of the repository is `/src`, and cargo and make go by times alone: what was built of another checkout, later than
+/// this one's files were written, would be taken for this one's.
+fn begin_anew_for_another(checkout: &Path, out: &Path) -> Result<(), Error> {
+    let note = out.join("checkout");
+    let checkout = checkout.as_os_str().as_encoded_bytes();
+    if fs::read(&note).is_ok_and(|built| built == checkout) {
+        return Ok(());
+    }
+    if out.exists() {
+        fs::remove_dir_all(out).map_err(about(out.display().to_string()))?;
+    }
+    fs::create_dir_all(out).map_err(about(out.display().to_string()))?;
+    fs::write(&note, checkout).map_err(about(note.display().to_string()))
+}
+
 fn cargo(cargo: Cargo) -> Result<(), Error> {
     match cargo.run() {
         Outcome::Passed => Ok(()),
         Outcome::Skipped(reason) | Outcome::Failed(reason) => Err(Error::Missing(reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_built_of_another_checkout_is_not_taken_for_this_ones() {
+        let out = std::env::temp_dir().join(format!("heirloom-xtask-checkout-{}", std::process::id()));
+        let built = out.join("crates.o");
+        begin_anew_for_another(Path::new("/one"), &out).unwrap();
+        fs::write(&built, "of one").unwrap();
+        begin_anew_for_another(Path::new("/one"), &out).unwrap();
+        assert!(built.exists());
+        begin_anew_for_another(Path::new("/other"), &out).unwrap();
+        assert!(!built.exists());
+        fs::remove_dir_all(&out).unwrap();
     }
 }

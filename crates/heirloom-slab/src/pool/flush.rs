@@ -73,7 +73,7 @@ impl<H: Host> Pool<H> {
     }
 
     /// Gives the `count` coldest slots of a magazine to their slabs, or to the accumulator for those of other CPUs.
-    fn give_coldest(&self, cpu: &Locked<'_>, cache: usize, count: u32) {
+    pub(super) fn give_coldest(&self, cpu: &Locked<'_>, cache: usize, count: u32) {
         let nr = cpu.caches[cache].nr().min(MAGAZINE_SLOTS as u32).min(count);
         if nr as usize <= FEW {
             self.give_nr::<FEW>(cpu, cache, nr);

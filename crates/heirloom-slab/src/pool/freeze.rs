@@ -12,6 +12,12 @@ impl<H: Host> Pool<H> {
     ///
     /// No thread may be allocating or freeing meanwhile: that is the caller's door. Calling it again changes nothing.
     pub fn settle_all(&self) {
+        // One slab a cache may wait for the next object.
+        self.settle_but(1);
+    }
+
+    /// The same. Idle slabs are taken down until no CPU has more than `leave` slabs of a cache on its list, or none of them is idle.
+    fn settle_but(&self, leave: u32) {
         for index in 0..self.nr_cpus() {
             let cpu = self.arena.cpu(index).lock(|| self.host.pause());
             if cpu.slot.tag.load(Relaxed) != 0 {
@@ -26,7 +32,7 @@ impl<H: Host> Pool<H> {
                 if cpu.slot.tag.load(Relaxed) != 0 {
                     self.drain_all(&cpu);
                     for cache in 0..self.nr_caches() {
-                        self.take_down_idle(&cpu, cache, 1);
+                        self.take_down_idle(&cpu, cache, leave);
                     }
                 } else {
                     self.settle_vacant(&cpu);
@@ -60,7 +66,8 @@ impl<H: Host> Pool<H> {
     ///
     /// The caller's door is closed: nobody allocates or frees until [`Pool::thaw`] or a restore.
     pub fn freeze(&self, seal: bool) {
-        self.settle_all();
+        // Whatever the successor wants is cut anew; an idle slab would be of use to its cache alone.
+        self.settle_but(0);
         self.give_empty_blocks_back();
         if self.scrub == Scrub::AtFreeze {
             self.scrub_dirty();

@@ -16,6 +16,7 @@ mod cpus;
 mod flush;
 mod format;
 mod freeze;
+mod held;
 mod idle;
 mod large;
 mod lookup;

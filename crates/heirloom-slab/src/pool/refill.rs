@@ -19,6 +19,17 @@ impl<H: Host> Pool<H> {
         cpu.caches[cache].pop().ok_or_else(|| self.out_of_memory(cache))
     }
 
+    /// [`Pool::refill`] for [`Pool::alloc_within`].
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refill_within(&self, cpu: Cpu<'_>, cache: usize) -> Result<u64, OutOfMemory> {
+        let cpu = cpu.lock(|| self.host.pause());
+        if !self.fill_within(&cpu, cache) {
+            return Err(self.out_of_memory(cache));
+        }
+        cpu.caches[cache].pop().ok_or_else(|| self.out_of_memory(cache))
+    }
+
     /// As [`Pool::alloc`], and `place` holds the address of the object when it returns. Both are noted before the slot
     /// leaves the free lists: after a kill at any instruction either the place holds the object, or recovery
     /// gives the slot back.
@@ -60,10 +71,23 @@ impl<H: Host> Pool<H> {
 
     /// Leaves at least one slot in the magazine: what is there is used before anything is taken.
     fn fill(&self, cpu: &Locked<'_>, cache: usize) -> Result<(), OutOfMemory> {
+        while !self.fill_within(cpu, cache) {
+            let is_more = self.grow()
+                // Idle slabs of other caches, before there is no memory.
+                || (self.release_idle(Some(cpu)) && (self.new_slab(cpu, cache) || self.grow()));
+            if !is_more {
+                return Err(self.out_of_memory(cache));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same out of the blocks that the pool has; false where no slot is to be had there.
+    fn fill_within(&self, cpu: &Locked<'_>, cache: usize) -> bool {
         let mine = &cpu.caches[cache];
         loop {
             if !mine.is_empty() {
-                return Ok(());
+                return true;
             }
             let partial = mine.partial.load(Relaxed);
             if partial != 0 {
@@ -73,12 +97,9 @@ impl<H: Host> Pool<H> {
                 || self.new_slab(cpu, cache)
                 || self.steal(cpu, cache)
                 // Others' lists may have held announcements for us.
-                || self.drain_pending(cpu, cache)
-                || self.grow()
-                // Idle slabs of other caches, before there is no memory.
-                || (self.release_idle(Some(cpu)) && (self.new_slab(cpu, cache) || self.grow())))
+                || self.drain_pending(cpu, cache))
             {
-                return Err(self.out_of_memory(cache));
+                return false;
             }
         }
     }
