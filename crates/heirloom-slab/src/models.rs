@@ -249,15 +249,13 @@ pub fn flush_against_steal() {
         let shared = shared.clone();
         spawn(move || {
             let (slab, me) = (shared.frame.slab(), shared.seats[1].cpu().lock(|| ()));
-            if let Some(_victim) = shared.seats[0].cpu().try_lock() {
-                if slab.head.owner.load(SeqCst) == OWNER {
-                    slab.head.owner.store(THIEF, SeqCst);
-                } else {
-                    return;
-                }
-            } else {
+            // Twice: a try that fails must leave the lock to who has it.
+            let victim = shared.seats[0].cpu().try_lock().or_else(|| shared.seats[0].cpu().try_lock());
+            if victim.is_none() || slab.head.owner.load(SeqCst) != OWNER {
                 return;
             }
+            slab.head.owner.store(THIEF, SeqCst);
+            drop(victim);
             // Its own now, and the victim's lock is free again.
             while let Some((word, mask)) = slab.peek(1) {
                 assert!(me.caches[0].push(mask.trailing_zeros().into()));

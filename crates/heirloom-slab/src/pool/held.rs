@@ -8,9 +8,8 @@
 //! ```
 //!
 //! A magazine is its own thread's alone: what it holds back is a quarter of a block for each cache and CPU at first, and more where it
-//! has widened. Where objects are
-//! renewed, as many as there were, by one who is moved from CPU to CPU, that is enough for a block more. A kernel can interrupt its CPUs
-//! and have them hand in; a process cannot, and lets the pool grow.
+//! has widened. Where objects are renewed, as many as there were, by one who is moved from CPU to CPU, that is enough for a block more. A
+//! kernel can interrupt its CPUs and have them hand in; a process cannot, and lets the pool grow.
 //!
 //! # Invariant
 //!

@@ -232,7 +232,8 @@ pub(super) fn enter_with_key<T>(hall: &'static Hall, f: impl FnOnce(&Inside<'_>)
 
 /// A guard over [`enter`], for the heap's owner.
 pub(crate) fn enter_guard<'heap>() -> Option<Inside<'heap>> {
-    enter().then_some(Inside { heap: PhantomData, thread: PhantomData })
+    // Made only where the thread got in: one that is dropped takes it out.
+    if enter() { Some(Inside { heap: PhantomData, thread: PhantomData }) } else { None }
 }
 
 fn leave() {

@@ -58,7 +58,7 @@ pub(crate) unsafe fn unmap(base: NonNull<u8>, bytes: u64) {
 /// `base` does not start a page.
 pub(crate) fn note_resident(base: NonNull<u8>, pages: &mut [u8]) -> bool {
     let page = rustix::param::page_size();
-    assert!(base.addr().get() % page == 0, "{base:?} starts no page");
+    assert!(base.addr().get().is_multiple_of(page), "{base:?} starts no page");
     // SAFETY: writes a byte a page to `pages`; of memory that is not mapped it says so.
     unsafe { libc::mincore(base.as_ptr().cast(), pages.len() * page, pages.as_mut_ptr()) == 0 }
 }
