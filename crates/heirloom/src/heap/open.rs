@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
-use heirloom_abi::pool::{PoolError, PoolReader};
+use heirloom_abi::pool::{Memory, PoolError, PoolReader};
 use heirloom_slab::{Config, Pool, RestoreError};
 
 use super::aftermath::{self, Aftermath};
@@ -212,6 +212,9 @@ fn succeed(backing: &Backing, offered: &State) -> Result<(), HeapError> {
 
 /// Puts the pages that a restore reads and writes into this process's tables: header, tree, map, roots, and the pool's tables as far
 /// as they are used. It is for speed alone, and what it is told may be wrong or change meanwhile.
+///
+/// By reading: of shared memory the system then maps the pages around as well, sixteen at a time and ready to be written, where a
+/// write brings in one.
 fn warm_up(backing: &Backing, identity: &Identity) {
     let memory = Mapped(backing);
     let Ok(reader) = PoolReader::open(&memory, identity.control.offset) else { return };
@@ -219,11 +222,11 @@ fn warm_up(backing: &Backing, identity: &Identity) {
     /// What takes longer than the faults that it saves is left to them.
     const MOST_BYTES: u64 = 4 << 20;
     const MOST_CPUS: u32 = 16;
-    backing.populate(0, (control + geometry.block_offset(reader.nr_blocks())).min(MOST_BYTES), true);
+    backing.populate(0, (control + geometry.block_offset(reader.nr_blocks())).min(MOST_BYTES), false);
     for cpu in 0..reader.nr_cpus().min(MOST_CPUS) {
         // The heads of its magazines alone, which a restore resets: of what they list most are holes.
         for cache in 0..reader.nr_caches() {
-            backing.populate(control + geometry.cpu_cache_offset(cpu, cache), 1, true);
+            let _ = memory.read(control + geometry.cpu_cache_offset(cpu, cache), &mut [0; 8]);
         }
     }
 }
