@@ -26,12 +26,12 @@ use self::sample::Sample;
 use crate::output::Output;
 use crate::statistics::Figure;
 
-/// The numbers of objects, unless others are asked for.
-const COUNTS: [u64; 5] = [10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+/// The numbers of objects, unless others are asked for. 40 million of them are 5 GiB.
+const COUNTS: [u64; 6] = [10_000, 100_000, 1_000_000, 10_000_000, 40_000_000, 100_000_000];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Numbers of objects, such as 10000 or 1e7 [default: 1e4,1e5,1e6,1e7,1e8]
+    /// Numbers of objects, such as 10000 or 1e7 [default: 1e4,1e5,1e6,1e7,4e7,1e8]
     #[arg(long, value_delimiter = ',', value_parser = parse_count)]
     objects: Vec<u64>,
     /// Systems by name [default: all that the memory suffices for]

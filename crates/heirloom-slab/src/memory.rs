@@ -8,6 +8,7 @@
     reason = "turns offsets inside blocks and the control area into references to atomics"
 )]
 
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::slice;
 
@@ -152,15 +153,22 @@ impl Arena {
 }
 
 /// Reads through it are copies of memory that others may be changing.
-pub(crate) struct Reader<'a, F> {
+pub(crate) struct Reader<'a> {
     pub(crate) arena: &'a Arena,
-    /// True for ranges that are memory.
-    pub(crate) contains: F,
+    /// The offsets that are memory.
+    pub(crate) within: Range<u64>,
 }
 
-impl<F: Fn(u64, u64) -> bool> Memory for Reader<'_, F> {
+impl Reader<'_> {
+    #[inline]
+    fn contains(&self, offset: u64, len: u64) -> bool {
+        offset >= self.within.start && offset.checked_add(len).is_some_and(|end| end <= self.within.end)
+    }
+}
+
+impl Memory for Reader<'_> {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Option<()> {
-        if !(self.contains)(offset, buffer.len() as u64) {
+        if !self.contains(offset, buffer.len() as u64) {
             return None;
         }
         // SAFETY: the range is memory of this pool. It may change while it is copied, as memory does under a
@@ -169,8 +177,18 @@ impl<F: Fn(u64, u64) -> bool> Memory for Reader<'_, F> {
         Some(())
     }
 
+    #[inline]
+    fn read_eight(&self, offset: u64) -> Option<[u64; 8]> {
+        let from = self.arena.at(offset).cast::<u64>();
+        if !self.contains(offset, 64) || !from.is_aligned() {
+            return None;
+        }
+        // SAFETY: as above, and it is aligned.
+        Some(core::array::from_fn(|nth| u64::from_le(unsafe { from.add(nth).read_volatile() })))
+    }
+
     fn count_nonzero(&self, offset: u64, len: u64) -> Option<u64> {
-        if !(self.contains)(offset, len) {
+        if !self.contains(offset, len) {
             return None;
         }
         // SAFETY: the range is memory of this pool.

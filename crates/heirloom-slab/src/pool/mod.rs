@@ -204,10 +204,10 @@ impl<H: Host> Pool<H> {
     /// Runs `read` on a reader of this pool's records.
     pub(crate) fn with_reader<T>(
         &self,
-        read: impl FnOnce(Result<PoolReader<'_, Reader<'_, fn(u64, u64) -> bool>>, PoolError>) -> T,
+        read: impl FnOnce(Result<PoolReader<'_, Reader<'_>>, PoolError>) -> T,
     ) -> T {
         // Everything that the records of a running pool name is memory: they were checked when it was restored.
-        let memory: Reader<'_, fn(u64, u64) -> bool> = Reader { arena: &self.arena, contains: |_, _| true };
+        let memory = Reader { arena: &self.arena, within: 0..u64::MAX };
         let control = self.arena.control();
         read(PoolReader::open(&memory, control))
     }

@@ -9,7 +9,7 @@ use heirloom_abi::pool::{
     SLAB_KIND_LARGE, SLAB_KIND_SLAB,
 };
 
-use super::restore::RestoreError;
+use super::restore::{Believed, RestoreError};
 use super::{Pool, Scrub};
 use crate::host::Host;
 use crate::knobs::window;
@@ -45,7 +45,7 @@ impl<H: Host> Pool<H> {
     ) -> Result<(Self, Recovered), RestoreError> {
         // SAFETY: by the caller's promise.
         let pool = unsafe { Self::open(host, control, control_bytes)? };
-        pool.adopt_blocks()?;
+        pool.adopt_blocks(Believed::ByItsNumbers)?;
         pool.look()?;
         let mut recovered = Recovered::default();
         pool.arena.record().frozen.store(0, Relaxed);
@@ -65,7 +65,7 @@ impl<H: Host> Pool<H> {
     ///
     /// [`RestoreError`]: the records are damaged; nothing was changed.
     pub fn reclaim_used(&self, is_live: impl Fn(u32) -> bool) -> Result<Recovered, RestoreError> {
-        self.adopt_blocks()?;
+        self.adopt_blocks(Believed::ByItsNumbers)?;
         self.look()?;
         let mut recovered = Recovered::default();
         self.arena.record().frozen.store(0, Relaxed);

@@ -84,8 +84,7 @@ impl<H: Host> Pool<H> {
     ) -> Result<Self, RestoreError> {
         // SAFETY: by the caller's promise.
         let pool = unsafe { Self::open(host, control, control_bytes)? };
-        pool.with_reader(|reader| -> Result<(), RestoreError> { Ok(reader?.check_tables()?) })?;
-        pool.adopt_blocks()?;
+        pool.adopt_blocks(Believed::ByChecksum)?;
         check(&pool)?;
         pool.take_over();
         Ok(pool)
@@ -103,10 +102,8 @@ impl<H: Host> Pool<H> {
         // SAFETY: only bytes within `control_bytes` are read through it.
         let arena = unsafe { Arena::new(host.base(), control, probe) };
         let end = control.saturating_add(control_bytes);
-        let contains =
-            |offset: u64, len: u64| offset >= control && offset.checked_add(len).is_some_and(|to| to <= end);
         let (geometry, scrub) = {
-            let memory = Reader { arena: &arena, contains };
+            let memory = Reader { arena: &arena, within: control..end };
             let reader = PoolReader::open(&memory, control)?;
             check_caches(&reader)?;
             (reader.geometry(), reader.scrub())
@@ -117,16 +114,20 @@ impl<H: Host> Pool<H> {
         Ok(Self::assemble(host, arena, geometry, scrub))
     }
 
-    /// Asks the host for each block of the table.
-    pub(super) fn adopt_blocks(&self) -> Result<(), RestoreError> {
+    /// Asks the host for each block of the table. What it has granted before an error it is to forget.
+    pub(super) fn adopt_blocks(&self, table: Believed) -> Result<(), RestoreError> {
         let (mut nr_empty, usable) = (0, self.geometry.usable_units());
         self.with_reader(|reader| {
             let mut wanted =
                 Wanted { host: &self.host, blocks: [(0, 0); WANTED], indices: [0; WANTED], nr: 0 };
-            reader?.for_each_block(|block| {
+            let mut add = |block: &BlockView| {
                 nr_empty += u32::from(block.free_units == usable);
                 wanted.add(block)
-            })?;
+            };
+            match table {
+                Believed::ByChecksum => reader?.check_blocks(&mut add)?,
+                Believed::ByItsNumbers => reader?.for_each_block(&mut add)?,
+            }
             wanted.ask()
         })?;
         self.nr_empty.store(nr_empty, Relaxed);
@@ -174,6 +175,15 @@ impl<H: Host> Pool<H> {
     pub fn is_claimed(&self, index: u32) -> bool {
         index < self.nr_cpus() && self.arena.cpu(index).slot.tag.load(SeqCst) != 0
     }
+}
+
+/// What a block table is believed by.
+#[derive(Clone, Copy)]
+pub(super) enum Believed {
+    /// A freeze has summed it up.
+    ByChecksum,
+    /// Its owner died, and what it was changing is whole all the same.
+    ByItsNumbers,
 }
 
 /// Blocks that the host is asked for at a time.

@@ -52,6 +52,16 @@ impl Memory for Mapped<'_> {
             return None;
         }
         let words = words(self.0, start, (end - start) as usize);
+        if offset == start {
+            let (whole, rest) = buffer.as_chunks_mut::<8>();
+            for (bytes, word) in whole.iter_mut().zip(words) {
+                *bytes = word.load(Relaxed).to_le_bytes();
+            }
+            if let Some(last) = words.get(whole.len()) {
+                rest.copy_from_slice(&last.load(Relaxed).to_le_bytes()[..rest.len()]);
+            }
+            return Some(());
+        }
         let bytes = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes());
         for (to, byte) in buffer.iter_mut().zip(bytes.skip((offset - start) as usize)) {
             *to = byte;

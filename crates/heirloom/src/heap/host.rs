@@ -213,17 +213,25 @@ impl BlockHost {
         state.lowest = state.lowest.min(index);
     }
 
-    /// Takes blocks that lie within the file, are marked, and are nobody's yet.
+    /// Takes blocks that are among the first `nr_blocks` of the file, are marked, and are nobody's yet.
     #[inline]
-    fn adopt_one(&self, state: &mut State, len: u64, offset: u64, nr: u64) -> bool {
+    fn adopt_one(&self, state: &mut State, nr_blocks: u64, offset: u64, nr: u64) -> bool {
         let Some(index) = self.index_of(offset) else { return false };
         let end = index.saturating_add(nr);
-        if end > state.nr_blocks || self.first_block + (end << self.block_shift) > len {
+        if end > nr_blocks {
             return false;
         }
         let is_free = |state: &State, index: u64| {
             !state.is_taken(index) && state.map.contains(self.first_block + (index << self.block_shift))
         };
+        if nr == 1 {
+            // Nearly all of them.
+            let is_free = is_free(state, index);
+            if is_free {
+                state.set(index, true);
+            }
+            return is_free;
+        }
         if !(index..end).all(|index| is_free(state, index)) {
             return false;
         }
@@ -319,8 +327,10 @@ unsafe impl Host for BlockHost {
     }
 
     fn adopt_all(&self, blocks: &[(u64, u32)]) -> usize {
-        let (mut state, len) = (self.state(), self.backing.len());
-        blocks.iter().take_while(|&&(offset, nr)| self.adopt_one(&mut state, len, offset, nr.into())).count()
+        let mut state = self.state();
+        let in_file = self.backing.len().saturating_sub(self.first_block) >> self.block_shift;
+        let most = in_file.min(state.nr_blocks);
+        blocks.iter().take_while(|&&(offset, nr)| self.adopt_one(&mut state, most, offset, nr.into())).count()
     }
 
     fn pause(&self) {

@@ -1,7 +1,7 @@
 //! The preserved-memory map of the heap's file: its pages lie in the file too, its addresses are file offsets.
 #![expect(unsafe_code, reason = "reads and writes map pages in the mapped file")]
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64,
@@ -65,9 +65,10 @@ impl PreservedMap {
         let order = order_of(block_shift).ok_or(MapError::ZeroRoot { root })?;
         // All within the heap, as the validation has found: no mark makes these longer than its blocks.
         let mut marks = Marks::default();
-        let _all = map.walk(&pages, |frame| -> ControlFlow<()> {
-            if frame.order() == order {
-                marks.set(block_of(frame.phys(), order), true);
+        let _all = map.walk_runs(&pages, |run| -> ControlFlow<()> {
+            if run.order() == order {
+                let first = block_of(run.first().phys(), order);
+                marks.add(first..first + run.nr_frames());
             }
             ControlFlow::Continue(())
         })?;
@@ -144,6 +145,31 @@ impl Marks {
         self.0[word] = self.0[word] & !(1 << bit) | u64::from(marked) << bit;
     }
 
+    /// Marks a range of blocks, words at a time.
+    fn add(&mut self, blocks: Range<u64>) {
+        if blocks.is_empty() {
+            return;
+        }
+        // Bits of a word from, and up to and with, this block.
+        let (from, up_to) =
+            (|block: u64| u64::MAX << (block % 64), |block: u64| u64::MAX >> (63 - block % 64));
+        let (first, last) = (blocks.start, blocks.end - 1);
+        let words = (first / 64) as usize..=(last / 64) as usize;
+        if *words.end() >= self.0.len() {
+            self.0.resize(words.end() + 1, 0);
+        }
+        let words = &mut self.0[words];
+        match words {
+            [] => {}
+            [one] => *one |= from(first) & up_to(last),
+            [head, middle @ .., tail] => {
+                *head |= from(first);
+                middle.fill(u64::MAX);
+                *tail |= up_to(last);
+            }
+        }
+    }
+
     fn has(&self, block: u64) -> bool {
         self.0.get((block / 64) as usize).is_some_and(|word| word >> (block % 64) & 1 == 1)
     }
@@ -151,18 +177,28 @@ impl Marks {
 
 impl FilePages {
     fn word(&self, phys: u64, index: usize) -> Option<&AtomicU64> {
+        self.page(phys)?.get(index)
+    }
+
+    fn page(&self, phys: u64) -> Option<&[AtomicU64; NODE_WORDS]> {
         let at = phys.checked_sub(self.region.offset)?;
-        if !at.is_multiple_of(PAGE_BYTES) || at >= self.region.bytes || index >= NODE_WORDS {
+        if !at.is_multiple_of(PAGE_BYTES) || self.region.bytes.saturating_sub(at) < PAGE_BYTES {
             return None;
         }
-        // SAFETY: the region lies in the mapped file, the page in the region, the word in the page; all is aligned.
-        Some(unsafe { &*self.backing.base().as_ptr().add(phys as usize).cast::<AtomicU64>().add(index) })
+        // SAFETY: the region lies in the mapped file and the page in the region, aligned; its words are only ever accessed as atomics.
+        Some(unsafe { &*self.backing.base().as_ptr().add(phys as usize).cast() })
     }
 }
 
 impl Pages for FilePages {
     fn load(&self, phys: u64, index: usize) -> Option<u64> {
         Some(self.word(phys, index)?.load(Relaxed))
+    }
+
+    // Most of a node is empty, and all of it is looked at while nobody answers.
+    fn words_unlike(&self, phys: u64, words: Range<usize>, value: u64) -> Option<u64> {
+        let words = self.page(phys)?.get(words.start..words.end.min(words.start.saturating_add(64)))?;
+        Some(words.iter().rev().fold(0, |mask, word| mask << 1 | u64::from(word.load(Relaxed) != value)))
     }
 }
 
@@ -201,5 +237,20 @@ mod tests {
         let set: Vec<u64> = (0..2000).filter(|&block| marks.has(block)).collect();
         assert_eq!(set, [0, 64, 1000]);
         assert!(!marks.has(u64::MAX / 2));
+    }
+
+    #[test]
+    fn ranges_of_marks_are_as_if_they_were_set_one_by_one() {
+        for range in [0..0, 5..5, 0..1, 63..64, 63..65, 3..61, 0..64, 64..128, 60..200, 128..320, 1..129] {
+            let (mut marks, mut one_by_one) = (Marks::default(), Marks::default());
+            for block in [2, 100, 130] {
+                marks.set(block, true);
+                one_by_one.set(block, true);
+            }
+            marks.add(range.clone());
+            range.clone().for_each(|block| one_by_one.set(block, true));
+            let all = |marks: &Marks| (0..500).filter(|&block| marks.has(block)).collect::<Vec<_>>();
+            assert_eq!(all(&marks), all(&one_by_one), "{range:?}");
+        }
     }
 }

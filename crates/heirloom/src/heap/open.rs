@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use heirloom_abi::heap::{Flags, Header, Identity, Name, Phase, State};
-use heirloom_abi::pool::{PoolError, PoolReader};
+use heirloom_abi::pool::{Memory, PoolError, PoolReader};
 use heirloom_slab::{Config, Pool, RestoreError};
 
 use super::aftermath::{self, Aftermath};
@@ -21,6 +21,7 @@ use super::door::{self, Hall};
 use super::host::BlockHost;
 use super::layout::Layout;
 use super::map_pages::PreservedMap;
+use super::roots::Sound;
 use super::{Heap, HeapError, Options, Origin, map_pages, reclaim, recovery, roots, spares, tree};
 use crate::backing::{Backing, BackingError};
 use crate::channel::{self, Channel, Freeze, Incoming, IncomingError, Point, Source, point};
@@ -149,6 +150,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
     // The predecessor asked our file; this asks the process that really runs.
     let mine = this_program()?;
     warm_up(&backing, &header.identity);
+    let mut early = None;
     if incoming.channel() != Channel::Exec {
         // Asked again behind the freeze, as the predecessor's threads may make roots until then.
         match roots::check_against(&backing, header.identity.roots, &mine) {
@@ -156,6 +158,8 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
             Ok(()) | Err(roots::CheckError::Candidate(CandidateError::Type { .. })) => {}
             Err(error) => return Err(error.into()),
         }
+        // The rest as well, for the verdict where nothing changes any more. What is wrong now may be half done.
+        early = roots::validate(&backing, header.identity.roots, header.identity.first_block, &mine).ok();
         // What is asked of the system once for a process is asked while the predecessor still answers.
         sys::own_start_ticks();
         sys::register_membarrier();
@@ -174,7 +178,7 @@ fn claim(incoming: &Incoming, options: Options) -> Result<Heap, HeapError> {
             let start = sys::clock_monotonic_ns();
             let header = backing.read_header()?;
             match header.state.phase {
-                Phase::Frozen => restore(backing, &header, options, &mine, way, start),
+                Phase::Frozen => restore(backing, &header, options, (&mine, early), way, start),
                 // `exec` freezes before it starts us, the others before they say so.
                 _ => Err(RestoreError::from(PoolError::NotFrozen).into()),
             }
@@ -212,6 +216,9 @@ fn succeed(backing: &Backing, offered: &State) -> Result<(), HeapError> {
 
 /// Puts the pages that a restore reads and writes into this process's tables: header, tree, map, roots, and the pool's tables as far
 /// as they are used. It is for speed alone, and what it is told may be wrong or change meanwhile.
+///
+/// By reading: of shared memory the system then maps the pages around as well, sixteen at a time and ready to be written, where a
+/// write brings in one.
 fn warm_up(backing: &Backing, identity: &Identity) {
     let memory = Mapped(backing);
     let Ok(reader) = PoolReader::open(&memory, identity.control.offset) else { return };
@@ -219,11 +226,11 @@ fn warm_up(backing: &Backing, identity: &Identity) {
     /// What takes longer than the faults that it saves is left to them.
     const MOST_BYTES: u64 = 4 << 20;
     const MOST_CPUS: u32 = 16;
-    backing.populate(0, (control + geometry.block_offset(reader.nr_blocks())).min(MOST_BYTES), true);
+    backing.populate(0, (control + geometry.block_offset(reader.nr_blocks())).min(MOST_BYTES), false);
     for cpu in 0..reader.nr_cpus().min(MOST_CPUS) {
         // The heads of its magazines alone, which a restore resets: of what they list most are holes.
         for cache in 0..reader.nr_caches() {
-            backing.populate(control + geometry.cpu_cache_offset(cpu, cache), 1, true);
+            let _ = memory.read(control + geometry.cpu_cache_offset(cpu, cache), &mut [0; 8]);
         }
     }
 }
@@ -261,7 +268,7 @@ fn take_over_mapped(
     let header = backing.read_header()?;
     match header.state.phase {
         Phase::SetAside => Err(HeapError::SetAside),
-        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), mine, way, start) {
+        Phase::Frozen => match restore(backing.clone(), &header, options.clone(), (mine, None), way, start) {
             // An owner died between the pool and the header: as it took the heap over, or took it back.
             Err(HeapError::Pool(RestoreError::Pool(PoolError::NotFrozen))) => {
                 recover(backing, options, mine, way, start)
@@ -295,15 +302,17 @@ fn this_program() -> Result<Candidate, HeapError> {
     Ok(note::read_own()?)
 }
 
-/// Asks everything that can be asked before the pool: nothing was written yet.
+/// Asks everything that can be asked before the pool: nothing was written yet. Of the roots the same is not asked twice.
 fn open_checked(
     backing: &Arc<Backing>,
     identity: &Identity,
     state: &State,
-    mine: &Candidate,
+    (mine, early): (&Candidate, Option<Sound>),
 ) -> Result<(Layout, BlockHost), HeapError> {
     let parts = open_parts(backing, identity)?;
-    roots::validate(backing, identity.roots, identity.first_block, mine)?;
+    if !early.is_some_and(|sound| sound.is_still(backing, identity.roots)) {
+        roots::validate(backing, identity.roots, identity.first_block, mine)?;
+    }
     next_generation(state)?;
     Ok(parts)
 }
@@ -317,7 +326,7 @@ fn restore(
     backing: Arc<Backing>,
     header: &Header,
     options: Options,
-    mine: &Candidate,
+    mine: (&Candidate, Option<Sound>),
     way: Came,
     start: u64,
 ) -> Result<Heap, HeapError> {
@@ -343,7 +352,7 @@ fn recover(
     start: u64,
 ) -> Result<Heap, HeapError> {
     let header = backing.read_header()?;
-    let (layout, host) = open_checked(&backing, &header.identity, &header.state, mine)?;
+    let (layout, host) = open_checked(&backing, &header.identity, &header.state, (mine, None))?;
     let control = layout.control;
     let left = recovery::look(&backing, &header)?;
     let aftermath = Aftermath::look(&backing, &layout, header.state.generation)?;

@@ -224,13 +224,13 @@ pub(super) fn format(backing: &Backing, region: Region) -> Result<(), RootError>
 }
 
 /// Checks a record: every object of every entry lies in the blocks and apart from the others, and `candidate` knows the types of those
-/// that count.
+/// that count. Returns what was found to be sound.
 pub(super) fn validate(
     backing: &Backing,
     region: Region,
     first_block: u64,
     candidate: &Candidate,
-) -> Result<(), CheckError> {
+) -> Result<Sound, CheckError> {
     let copy = copy_of(backing, region)?;
     let roots = Roots::read(&copy).map_err(RootError::from)?;
     // Those that were superseded too: their objects are still to be given back.
@@ -253,7 +253,25 @@ pub(super) fn validate(
             return Err(RootError::Overlap { first, second, offset }.into());
         }
     }
-    check_candidate(&roots, candidate)
+    check_candidate(&roots, candidate)?;
+    let used = roots::used_bytes(&copy, copy.len()).map_err(RootError::from)?.next_multiple_of(8);
+    Ok(Sound(copy[..used].to_vec()))
+}
+
+/// The bytes in use of a record that passed [`validate`].
+pub(super) struct Sound(Vec<u8>);
+
+impl Sound {
+    /// True where the record has these very bytes: it would pass again, as a file of a heap does not become shorter.
+    pub(super) fn is_still(&self, backing: &Backing, region: Region) -> bool {
+        let mut now = [0; 512];
+        record_bytes(region).is_ok_and(|most| self.0.len() <= most)
+            && self.0.chunks(now.len()).zip(0..).all(|(then, nth)| {
+                let (offset, now) = (region.offset + 512 * nth, &mut now[..then.len()]);
+                bytes::copy_out(backing, offset, now);
+                now == then
+            })
+    }
 }
 
 /// Asks a program whether it knows every root of the heap by its name and type. The heap may be open.
@@ -531,5 +549,33 @@ pub(super) unsafe fn record(backing: &Backing, region: Region) -> &mut [u8] {
             backing.base().as_ptr().add(region.offset as usize),
             region.bytes as usize,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::turn;
+    use crate::{Heap, Options, note};
+
+    #[test]
+    fn a_record_is_sound_still_until_a_byte_of_what_is_in_use_changes() {
+        let _turn = turn();
+        let heap = Heap::inherit_or_create("sound", Options::new().size_limit(64 << 20)).unwrap();
+        let (backing, region, first_block) = (&heap.backing, heap.layout.roots, heap.layout.first_block);
+        let sound = validate(backing, region, first_block, &note::read_own().unwrap()).unwrap();
+        assert!(sound.is_still(backing, region));
+        // SAFETY: no other thread has the heap, and no other reference to the record lives across a use of this one.
+        let flip = |at: usize| unsafe { record(backing, region) }[at] ^= 0x10;
+        for at in 0..sound.0.len() {
+            flip(at);
+            assert!(!sound.is_still(backing, region), "byte {at}");
+            flip(at);
+        }
+        flip(sound.0.len());
+        assert!(sound.is_still(backing, region));
+        flip(sound.0.len());
+        let short = Region { bytes: sound.0.len() as u64 - 8, ..region };
+        assert!(!sound.is_still(backing, short));
     }
 }

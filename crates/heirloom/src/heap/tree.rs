@@ -46,10 +46,14 @@ pub(crate) fn check(page: &[u8], identity: &Identity) -> Result<u64, String> {
     let mut expected = [0; HEADER_BYTES];
     let nodes = [subnode(SLAB, identity.control), subnode(ROOTS, identity.roots)];
     RootFdt::write(&mut expected, tree.map(), &nodes).map_err(|error| error.to_string())?;
-    match page.iter().zip(&expected).position(|(found, expected)| found != expected) {
-        Some(at) => Err(format!("byte {at} of its page is not what the header implies")),
-        None => Ok(tree.map()),
+    if page == expected {
+        return Ok(tree.map());
     }
+    let at = page.iter().zip(&expected).position(|(found, expected)| found != expected);
+    Err(format!(
+        "byte {} of its page is not what the header implies",
+        at.unwrap_or(page.len().min(HEADER_BYTES))
+    ))
 }
 
 fn subnode(name: &str, region: Region) -> Subnode<'_> {

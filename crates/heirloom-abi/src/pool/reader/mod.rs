@@ -35,6 +35,18 @@ pub trait Memory {
     /// Copies `buffer.len()` bytes from `offset`; `None` where the memory does not reach.
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Option<()>;
 
+    /// Reads eight words from `offset`, a multiple of 8; `None` where the memory does not reach. The tables are read with this.
+    #[inline]
+    fn read_eight(&self, offset: u64) -> Option<[u64; 8]> {
+        let mut bytes = [0; 64];
+        self.read(offset, &mut bytes)?;
+        Some(core::array::from_fn(|n| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[8 * n..][..8]);
+            u64::from_le_bytes(word)
+        }))
+    }
+
     /// Counts the bytes of `offset..offset + len` that are not zero.
     fn count_nonzero(&self, offset: u64, len: u64) -> Option<u64>;
 }

@@ -2,26 +2,44 @@
 //!
 //! ```text
 //! | record | caches ..        | block table: 64 bytes an entry ..                  |
-//!              each copied out, a chunk at a time, before any number of it is used
+//!                                each copied out before any number of it is used
 //! ```
 //!
-//! A restore reads all of the block table while nobody answers: hence chunks, and numbers that are the same for all entries outside
-//! of the loop.
+//! A freeze and a restore read all of the block table while nobody answers: hence one reading for the checksum and for what the entries say
+//! ([`PoolReader::check_blocks`]), an entry at a time, and numbers that are the same for all entries outside of the loop.
 
 use core::mem::offset_of;
 
-use xxhash_rust::xxh64::Xxh64;
-
-use super::{BlockView, Memory, PoolError, PoolReader, ensure, field};
+use super::{BlockView, Memory, PoolError, PoolReader, ensure};
+use crate::checksum::EntrySum;
 use crate::pool::Geometry;
 use crate::pool::records::*;
 
-/// Bytes that are copied at a time.
-const CHUNK: usize = 2048;
+/// An entry of the block table, and as many bytes of the tables before it.
+type Entry = [u64; 8];
 
-const ENTRY: usize = size_of::<BlockRecord>();
+const ENTRY: usize = size_of::<Entry>();
 
-const _: () = assert!(CHUNK % ENTRY == 0);
+/// The first byte of the record that is summed up.
+const HEAD: u64 = offset_of!(PoolRecord, nr_blocks) as u64;
+
+/// The word of the first [`ENTRY`] bytes that counts as zero.
+const CHECKSUM_WORD: usize = (offset_of!(PoolRecord, tables_checksum) - HEAD as usize) / 8;
+
+// The record from there on, the caches and the block table are pieces of that size.
+const _: () = {
+    assert!(CHECKSUM_WORD < 8 && (POOL_RECORD_BYTES - HEAD) % ENTRY as u64 == 0);
+    assert!(size_of::<CacheRecord>() % ENTRY == 0 && size_of::<BlockRecord>() == ENTRY);
+};
+
+/// A field of an entry: a word, or a half of one.
+macro_rules! word {
+    ($entry:expr, $field:ident) => {{
+        let at = offset_of!(BlockRecord, $field);
+        // The conversion takes the bytes that the field has.
+        ($entry[at / 8] >> (at % 8 * 8)) as _
+    }};
+}
 
 /// What every entry of a block table is compared with.
 #[derive(Clone, Copy)]
@@ -38,22 +56,25 @@ impl<M: Memory + ?Sized> PoolReader<'_, M> {
     ///
     /// [`PoolError::Outside`].
     pub fn compute_tables_checksum(&self) -> Result<u64, PoolError> {
-        let start = offset_of!(PoolRecord, nr_blocks);
-        let skip = offset_of!(PoolRecord, tables_checksum);
-        let mut record: [u8; size_of::<PoolRecord>()] = self.read("pool record", self.control)?;
-        record[skip..skip + 8].fill(0);
-        let mut hash = Xxh64::new(0);
-        hash.update(&record[start..]);
-        let caches = size_of::<PoolRecord>() as u64..self.geometry.cache_offset(self.nr_caches);
-        self.for_each_chunk("tables", caches, |chunk| {
-            hash.update(chunk);
+        self.sum_up_tables(|_| ())
+    }
+
+    /// Computes the checksum, and hands each entry of the block table to `each`, as it was summed up.
+    fn sum_up_tables(&self, mut each: impl FnMut(&Entry)) -> Result<u64, PoolError> {
+        let mut sum = EntrySum::new();
+        for at in (HEAD..self.geometry.cache_offset(self.nr_caches)).step_by(ENTRY) {
+            let mut words = self.entry("tables", at)?;
+            if at == HEAD {
+                words[CHECKSUM_WORD] = 0;
+            }
+            sum.add(&words);
+        }
+        self.for_each_entry("tables", |entry| {
+            sum.add(entry);
+            each(entry);
             Ok::<_, PoolError>(())
         })?;
-        self.for_each_chunk("tables", self.block_table(), |chunk| {
-            hash.update(chunk);
-            Ok::<_, PoolError>(())
-        })?;
-        Ok(hash.digest())
+        Ok(sum.finish())
     }
 
     /// Compares the tables of a frozen pool with the checksum that its freeze wrote.
@@ -62,10 +83,36 @@ impl<M: Memory + ?Sized> PoolReader<'_, M> {
     ///
     /// [`PoolError::NotFrozen`], [`PoolError::Checksum`], [`PoolError::Outside`].
     pub fn check_tables(&self) -> Result<(), PoolError> {
+        self.check_tables_with(|_| ())
+    }
+
+    /// As [`PoolReader::check_tables`], and hands every entry of the block table that has a block to `each`, in their order: from the
+    /// very bytes that were summed up, which are read once. What `each` was told is to be forgotten after an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PoolReader::check_tables`] before all others; then, in the order of the table, [`PoolError::Block`] and those of
+    /// `each`, which is not called any more after the first.
+    pub fn check_blocks<E: From<PoolError>>(
+        &self,
+        mut each: impl FnMut(&BlockView) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (limits, mut index) = (Limits::of(self.geometry), 0);
+        let mut outcome = Ok(());
+        self.check_tables_with(|entry| {
+            if outcome.is_ok() {
+                outcome = limits.read_for(index, entry, &mut each);
+            }
+            index += 1;
+        })?;
+        outcome
+    }
+
+    fn check_tables_with(&self, each: impl FnMut(&Entry)) -> Result<(), PoolError> {
         ensure(self.frozen, PoolError::NotFrozen)?;
         let offset = self.control + offset_of!(PoolRecord, tables_checksum) as u64;
         let recorded = u64::from_le_bytes(self.read("tables checksum", offset)?);
-        let found = self.compute_tables_checksum()?;
+        let found = self.sum_up_tables(each)?;
         ensure(found == recorded, PoolError::Checksum { what: "the pool's tables", found, recorded })
     }
 
@@ -75,8 +122,8 @@ impl<M: Memory + ?Sized> PoolReader<'_, M> {
     ///
     /// [`PoolError::Block`], [`PoolError::Outside`].
     pub fn block(&self, index: u32) -> Result<Option<BlockView>, PoolError> {
-        let at = self.control + self.geometry.block_offset(index);
-        Limits::of(self.geometry).read(index, &self.read("block table", at)?)
+        let entry = self.entry("block table", self.geometry.block_offset(index))?;
+        Limits::of(self.geometry).read(index, &entry)
     }
 
     /// Reads every entry of the block table that has a block, and hands them to `each` in their order.
@@ -89,40 +136,30 @@ impl<M: Memory + ?Sized> PoolReader<'_, M> {
         mut each: impl FnMut(&BlockView) -> Result<(), E>,
     ) -> Result<(), E> {
         let (limits, mut index) = (Limits::of(self.geometry), 0);
-        self.for_each_chunk("block table", self.block_table(), |chunk| {
-            // A chunk is a whole number of entries, and so is the last one.
-            for entry in chunk.chunks_exact(ENTRY).filter_map(|entry| entry.try_into().ok()) {
-                if let Some(view) = limits.read(index, entry)? {
-                    each(&view)?;
-                }
-                index += 1;
-            }
-            Ok(())
+        self.for_each_entry("block table", |entry| {
+            let read = limits.read_for(index, entry, &mut each);
+            index += 1;
+            read
         })
     }
 
-    /// The bytes of the block table that were ever in use, within the control area.
-    fn block_table(&self) -> core::ops::Range<u64> {
-        self.geometry.block_offset(0)..self.geometry.block_offset(self.nr_blocks)
-    }
-
-    /// Copies a range of the control area, at most [`CHUNK`] bytes at a time.
-    fn for_each_chunk<E: From<PoolError>>(
+    /// Copies each entry of the block table that was ever in use.
+    fn for_each_entry<E: From<PoolError>>(
         &self,
         what: &'static str,
-        range: core::ops::Range<u64>,
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+        mut each: impl FnMut(&Entry) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut buffer = [0; CHUNK];
-        let mut at = range.start;
-        while at < range.end {
-            let len = (range.end - at).min(CHUNK as u64);
-            let (chunk, offset) = (&mut buffer[..len as usize], self.control + at);
-            self.memory.read(offset, chunk).ok_or(PoolError::Outside { what, offset })?;
-            each(chunk)?;
-            at += len;
-        }
-        Ok(())
+        (0..self.nr_blocks).try_for_each(|index| {
+            let entry = self.entry(what, self.geometry.block_offset(index))?;
+            each(&entry)
+        })
+    }
+
+    /// Copies the eight words at `at` of the control area.
+    #[inline]
+    fn entry(&self, what: &'static str, at: u64) -> Result<Entry, PoolError> {
+        let offset = self.control + at;
+        self.memory.read_eight(offset).ok_or(PoolError::Outside { what, offset })
     }
 }
 
@@ -132,18 +169,32 @@ impl Limits {
         Self { geometry, usable: geometry.usable_units(), header_bytes }
     }
 
+    /// Hands an entry to `each`, if it has a block.
+    #[inline]
+    fn read_for<E: From<PoolError>>(
+        &self,
+        index: u32,
+        entry: &Entry,
+        each: &mut impl FnMut(&BlockView) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.read(index, entry)? {
+            Some(view) => each(&view),
+            None => Ok(()),
+        }
+    }
+
     /// Takes an entry apart and compares its numbers with what they can be.
     #[inline]
-    fn read(&self, index: u32, bytes: &[u8; ENTRY]) -> Result<Option<BlockView>, PoolError> {
+    fn read(&self, index: u32, entry: &Entry) -> Result<Option<BlockView>, PoolError> {
         let view = BlockView {
             index,
-            offset: field!(bytes, BlockRecord, offset, u64),
-            kind: field!(bytes, BlockRecord, kind, u32),
-            run: field!(bytes, BlockRecord, run, u32),
-            free_units: field!(bytes, BlockRecord, free_units, u64),
-            partial_units: field!(bytes, BlockRecord, partial_units, u64),
-            dirty_units: field!(bytes, BlockRecord, dirty_units, u64),
-            object_bytes: field!(bytes, BlockRecord, object_bytes, u64),
+            offset: word!(entry, offset),
+            kind: word!(entry, kind),
+            run: word!(entry, run),
+            free_units: word!(entry, free_units),
+            partial_units: word!(entry, partial_units),
+            dirty_units: word!(entry, dirty_units),
+            object_bytes: word!(entry, object_bytes),
         };
         match view.kind {
             BLOCK_KIND_NONE => return Ok(None),
