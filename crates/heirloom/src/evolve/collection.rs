@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Vec           start 0 | capacity 8 | len 16              block: capacity elements
-//! VecDeque      start 0 | capacity 8 | head 16 | len 24    block: a ring of capacity elements
+//! VecDeque      start 0 | capacity 8 | head 16 | end 24    block: a ring of capacity elements
 //! BoxSlice      start 0 | len 8                            block: len elements
 //! String 2      23 bytes | len 23     or    start 0 | len 8 | capacity and bit 63 16, a block of so many bytes
 //! String 1      as a Vec of bytes                          BoxStr: as a BoxSlice of bytes
@@ -64,7 +64,7 @@ pub(super) fn parts<'a>(name: &str, version: u32, mut args: Children<'a>) -> Opt
         ("Interner", 1, None, None) => Collection::Texts,
         ("Symbol" | "Once", 1, None, None) => Collection::Plain,
         ("Vec", 1, Some(of), None) => Collection::Sequence(Row::Vec, of),
-        ("VecDeque", 1, Some(of), None) => Collection::Sequence(Row::Ring, of),
+        ("VecDeque", 2, Some(of), None) => Collection::Sequence(Row::Ring, of),
         ("BoxSlice", 1, Some(of), None) => Collection::Sequence(Row::Slice, of),
         ("Box", 1, Some(of), None) => Collection::Owned(of),
         ("Rc" | "Arc", 1, Some(of), None) => Collection::Shared(true, of),
@@ -115,7 +115,7 @@ impl Row {
     pub(super) fn read(self, words: [u64; 4], stride: usize) -> Option<RowHead> {
         let (capacity, first, len) = match self {
             Self::Vec => (words[1], 0, words[2]),
-            Self::Ring => (words[1], words[2], words[3]),
+            Self::Ring => (words[1], words[2], words[3].checked_sub(words[2])?),
             Self::Slice => (words[1], 0, words[1]),
         };
         let word = |word: u64| usize::try_from(word).ok();
@@ -133,6 +133,7 @@ impl Row {
         let (capacity, len) = (capacity as u64, len as u64);
         match self {
             Self::Vec => [start, capacity, len, 0],
+            // From place 0 on, so many end at place `len`.
             Self::Ring => [start, capacity, 0, len],
             Self::Slice => [start, len, 0, 0],
         }

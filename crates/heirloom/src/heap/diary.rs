@@ -64,22 +64,19 @@ impl<'a> Diary<'a> {
     /// Opens the diary of the thread that is inside with `seat`.
     #[inline(always)]
     pub(crate) fn open(seat: &'a Seat) -> Result<Self, AllocError> {
-        match seat.cpu.diary().load(Relaxed) {
-            0 => Self::make(seat),
-            _ => {
-                let mut diary = Self { seat, used: 0 };
-                diary.used = diary.used_word().load(Relaxed) as usize;
-                Ok(diary)
-            }
+        if seat.cpu.diary().load(Relaxed) == 0 {
+            Self::make(seat)?;
         }
+        let mut diary = Self { seat, used: 0 };
+        diary.used = diary.used_word().load(Relaxed) as usize;
+        Ok(diary)
     }
 
     #[cold]
     #[inline(never)]
-    fn make(seat: &'a Seat) -> Result<Self, AllocError> {
-        let block = new_block(FIRST_BYTES)?;
-        publish(seat, block);
-        Ok(Self { seat, used: 0 })
+    fn make(seat: &Seat) -> Result<(), AllocError> {
+        publish(seat, new_block(FIRST_BYTES)?);
+        Ok(())
     }
 
     #[inline(always)]
@@ -119,16 +116,19 @@ impl<'a> Diary<'a> {
     /// Writes down what stands at several places, of which those outside the heap are left out; covered by one store. Says whether the diary had to
     /// move for it.
     ///
-    /// Inlined to the last call: where sizes are known, so is most of what is done.
+    /// Inlined to the last call, place by place: where a size is known, its old bytes are a few moves. The compiler does not unroll a loop
+    /// around a copy, and in a loop it takes every size for unknown.
     ///
     /// # Safety
     ///
     /// The places can be read.
     #[inline(always)]
-    unsafe fn note_all(&mut self, places: &[Place]) -> Result<bool, Refused> {
-        let mut needed = 0;
-        for place in places {
-            needed += ENTRY_BYTES + place.bytes.next_multiple_of(8);
+    unsafe fn note_all<const N: usize>(&mut self, places: &[Place; N]) -> Result<bool, Refused> {
+        const { assert!(N <= 4, "each place has its line below") };
+        let (mut needed, mut offsets) = (0, [None; N]);
+        for nr in 0..N {
+            needed += ENTRY_BYTES + places[nr].bytes.next_multiple_of(8);
+            offsets[nr] = self.seat.offset_of(places[nr].start).filter(|_| places[nr].bytes > 0);
         }
         let mut block = self.block().as_ptr();
         // SAFETY: by *trusted* a diary lies there, and it is this thread's.
@@ -136,22 +136,18 @@ impl<'a> Diary<'a> {
         let mut at = ENTRIES_AT + self.used;
         let moves = needed > capacity - at;
         if moves {
-            self.grow(at.saturating_add(needed))?;
+            Self::grow(self.seat, self.used, at.saturating_add(needed))?;
             block = self.block().as_ptr();
         }
-        for place in places {
-            let Some(offset) = self.seat.offset_of(place.start).filter(|_| place.bytes > 0) else { continue };
-            // A diary is never so large that the length would not fit.
-            let length_and_kind = place.bytes as u64 | u64::from(KIND_BYTES) << 32;
+        let mut note = |nr: usize| {
+            let (Some(&place), Some(&Some(offset))) = (places.get(nr), offsets.get(nr)) else { return };
             // SAFETY: there is room for the entry, and the place is the caller's promise; it is no part of the diary.
-            unsafe {
-                let entry = block.add(at);
-                entry.cast::<u64>().write(offset);
-                entry.add(8).cast::<u64>().write(length_and_kind);
-                entry.add(ENTRY_BYTES).copy_from_nonoverlapping(place.start.as_ptr(), place.bytes);
-            }
-            at += ENTRY_BYTES + place.bytes.next_multiple_of(8);
-        }
+            at += unsafe { write_entry(block.add(at), offset, place) };
+        };
+        note(0);
+        note(1);
+        note(2);
+        note(3);
         self.cover(at);
         Ok(moves)
     }
@@ -244,15 +240,17 @@ impl<'a> Diary<'a> {
     fn room(&mut self, bytes: usize) -> Result<usize, Refused> {
         let end = (ENTRIES_AT + self.used).saturating_add(bytes);
         if end > self.capacity() {
-            self.grow(end)?;
+            Self::grow(self.seat, self.used, end)?;
         }
         Ok(ENTRIES_AT + self.used)
     }
 
     /// Moves to a block of the first size, with nothing in it that counts; stays where it is if there is none.
+    ///
+    /// By value, as is [`grow`](Self::grow): a diary whose address nobody takes stays in registers.
     #[cold]
     #[inline(never)]
-    fn shrink(&mut self) {
+    fn shrink(self) {
         // A root that is being changed is noted in the head.
         let is_changing = (0..CHANGING).any(|n| self.word(CHANGING_AT + 4 * n).load(Relaxed) != 0);
         let Some(block) = (!is_changing).then(|| new_block(FIRST_BYTES).ok()).flatten() else { return };
@@ -262,24 +260,43 @@ impl<'a> Diary<'a> {
         unsafe { alloc::deallocate(old, layout(old_capacity)) };
     }
 
-    /// Moves to a larger block: complete before the slot names it.
+    /// Moves a diary with so many bytes of entries to a larger block: complete before the slot names it.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, least: usize) -> Result<(), Refused> {
+    fn grow(seat: &Seat, used: usize, least: usize) -> Result<(), Refused> {
+        let diary = Diary { seat, used };
         let capacity = least.checked_next_power_of_two().filter(|&capacity| capacity <= MAX_BYTES);
         let capacity = capacity.ok_or(Refused::TooLarge(least))?;
         let block = new_block(capacity)?;
         // SAFETY: both blocks hold this much, and they are two. The head's capacity stays the new one's.
         unsafe {
-            let (from, to) = (self.block().as_ptr().add(USED_AT), block.as_ptr().add(USED_AT));
-            to.copy_from_nonoverlapping(from, ENTRIES_AT - USED_AT + self.used);
+            let (from, to) = (diary.block().as_ptr().add(USED_AT), block.as_ptr().add(USED_AT));
+            to.copy_from_nonoverlapping(from, ENTRIES_AT - USED_AT + used);
         }
-        let (old, old_capacity) = (self.block(), self.capacity());
-        publish(self.seat, block);
+        let (old, old_capacity) = (diary.block(), diary.capacity());
+        publish(seat, block);
         // SAFETY: allocated with this layout, and named by nobody any more.
         unsafe { alloc::deallocate(old, layout(old_capacity)) };
         Ok(())
     }
+}
+
+/// Writes an entry with what stands at a place; returns how long it is.
+///
+/// # Safety
+///
+/// There is room for it, and the place can be read.
+#[inline(always)]
+unsafe fn write_entry(entry: *mut u8, offset: u64, place: Place) -> usize {
+    // A diary is never so large that the length would not fit.
+    let length_and_kind = place.bytes as u64 | u64::from(KIND_BYTES) << 32;
+    // SAFETY: by the caller.
+    unsafe {
+        entry.cast::<u64>().write(offset);
+        entry.add(8).cast::<u64>().write(length_and_kind);
+        entry.add(ENTRY_BYTES).copy_from_nonoverlapping(place.start.as_ptr(), place.bytes);
+    }
+    ENTRY_BYTES + place.bytes.next_multiple_of(8)
 }
 
 /// Old bytes of places that are about to be written, until it is retired.
@@ -316,7 +333,7 @@ impl Note {
     ///
     /// The places can be read.
     #[inline(always)]
-    pub(crate) unsafe fn add(&mut self, places: &[Place]) -> Result<(), AllocError> {
+    pub(crate) unsafe fn add<const N: usize>(&mut self, places: &[Place; N]) -> Result<(), AllocError> {
         // SAFETY: by the caller.
         match unsafe { self.diary.note_all(places) } {
             Ok(moved) => {

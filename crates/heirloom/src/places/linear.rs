@@ -41,14 +41,16 @@ impl<M: Memory, F: FnMut(Place)> Walk<'_, M, F> {
         self.values(start, Argument { size: 1, align: 1 }, capacity, len, false)
     }
 
-    /// `| address | capacity | head | len |`: values from `head` on, and around the end of the block.
+    /// `| address | capacity | head | end |`: values from `head` to `end`, around the end of the block.
     pub(super) fn vec_deque(&mut self, at: u64, value: Argument) -> Result<(), Misplaced> {
         let (start, capacity) = (self.word(at, 0)?, self.word(at, 8)?);
-        let (head, len) = (self.word(at, 16)?, self.word(at, 24)?);
+        let (head, end) = (self.word(at, 16)?, self.word(at, 24)?);
         ensure(start != 0, at, "the address is null")?;
         if value.size == 0 {
             return Ok(());
         }
+        ensure(head <= end, at, "the last value lies before the first")?;
+        let len = end - head;
         ensure(len <= capacity, at, "the length exceeds the capacity")?;
         ensure(head < capacity || head == 0, at, "the first value lies beyond the capacity")?;
         self.values(start, value, capacity, 0, false)?;

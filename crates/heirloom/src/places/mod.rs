@@ -118,7 +118,7 @@ pub fn for_each_place(
         ("ByteString", 1, &[]) | ("String", 2, &[]) => walk.byte_string(address),
         ("BoxStr", 1, &[]) => walk.slice(address, byte, false),
         ("BoxSlice", 1, &[value]) => walk.slice(address, value, true),
-        ("VecDeque", 1, &[value]) => walk.vec_deque(address, value),
+        ("VecDeque", 2, &[value]) => walk.vec_deque(address, value),
         ("Rc" | "Arc" | "RcWeak" | "ArcWeak", 1, &[value]) => walk.shared(address, value),
         ("HashMap", 1, &[key, value]) => walk.table(address, key, value),
         ("HashSet", 1, &[value]) => walk.table(address, value, nothing),

@@ -55,7 +55,7 @@ type Golden = (&'static str, &'static str, u32, &'static [Argument], u64, usize,
 const GOLDEN: [Golden; 15] = [
     ("boxed-v1", "Box", 1, &[U64], 0, 1, 1),
     ("vec-v1", "Vec", 1, &[U64], 0, 3, 1),
-    ("vec_deque-v1", "VecDeque", 1, &[U64], 0, 4, 1),
+    ("vec_deque-v2", "VecDeque", 2, &[U64], 0, 4, 1),
     ("byte_string-v1", "ByteString", 1, &[], 24, 0, 0),
     ("byte_string-v1", "ByteString", 1, &[], 48, 0, 1),
     ("string-v2", "String", 2, &[], 48, 0, 1),

@@ -58,7 +58,7 @@ impl<'a, T> Drain<'a, T> {
                     }
                 }
                 deque.head = if to_front { deque.head_behind(count) } else { deque.head };
-                deque.len = kept as u64;
+                deque.end = deque.head + kept as u64;
             });
         }
         // INVARIANT: what the deque has just stopped counting is live. A place before the head is one round less behind it.

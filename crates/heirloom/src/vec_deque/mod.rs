@@ -4,12 +4,16 @@
 //!  0  start      address of the block; the alignment of T if there is none
 //!  8  capacity   values that the block has room for; 0 without a block, and always 0 if T has no bytes
 //! 16  head       place of the first value, below the capacity; 0 without a block
-//! 24  len        values from there on, around the end of the block if they must
+//! 24  end        place behind the last value, counted on beyond the capacity where the values go around the end of the block
 //! 32
 //!
 //!  block  | 5 | 6 | 7 |   |   | 1 | 2 | 3 | 4 |       value i lies at place head + i, less the capacity if that is beyond it
-//!                       ^ free  ^ head
+//!                       ^ free  ^ head                here head = 5, end = 12
 //! ```
+//!
+//! Each end has a word of its own, so that what is done at one of them is there by one store of that word. Version 1 had the length in the place of
+//! `end`: what was done at the front changed both words, and an operation had to wait for the two-word store of the one before it.
+//! Only when `head` goes around the end of the block do both words change, and are stored at once.
 //!
 //! The block is that of a `Vec` and has the same owner, `buffer`. Capacities are no powers of two, so that a block is used whole.
 
@@ -36,24 +40,24 @@ use crate::vec::resolve;
 use crate::whole::{self, Place, step};
 
 /// Version of the layout of [`VecDeque`].
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A queue with two ends, as a ring in one block of the heap.
 ///
 /// # Invariants
 ///
-/// - `len` is at most the capacity, and `head` below it, or 0.
-/// - The `len` values from place `head` on, around the end of the block, are live and owned.
+/// - `head` is below the capacity, or 0, and always 0 if `T` has no bytes; `end` is not below `head`, and beyond it by at most the capacity.
+/// - The values from place `head` to place `end`, around the end of the block, are live and owned.
 #[repr(C)]
 pub struct VecDeque<T> {
     buffer: Buffer<T>,
     head: u64,
-    len: u64,
+    end: u64,
 }
 
 const _: () = assert!(size_of::<VecDeque<u8>>() == 32 && align_of::<VecDeque<u8>>() == 8);
 const _: () = assert!(std::mem::offset_of!(VecDeque<u8>, head) == 16);
-const _: () = assert!(std::mem::offset_of!(VecDeque<u8>, len) == 24);
+const _: () = assert!(std::mem::offset_of!(VecDeque<u8>, end) == 24);
 
 // SAFETY: a deque owns its values and shares nothing else.
 unsafe impl<T: Send> Send for VecDeque<T> {}
@@ -70,7 +74,7 @@ impl<T> VecDeque<T> {
     /// Creates an empty deque, which has no block.
     #[inline]
     pub const fn new() -> Self {
-        Self { buffer: Buffer::new(), head: 0, len: 0 }
+        Self { buffer: Buffer::new(), head: 0, end: 0 }
     }
 
     /// Creates an empty deque with room for at least `capacity` values.
@@ -102,13 +106,13 @@ impl<T> VecDeque<T> {
     /// Returns how many values the deque holds.
     #[inline]
     pub const fn len(&self) -> usize {
-        self.len as usize
+        (self.end - self.head) as usize
     }
 
     /// Returns whether the deque holds nothing.
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.end == self.head
     }
 
     /// Appends a value at the back.
@@ -135,7 +139,7 @@ impl<T> VecDeque<T> {
         // SAFETY: there is room for one more, and the place behind the last value is not live.
         unsafe { self.place(self.len()).write(value) };
         step();
-        self.len += 1;
+        self.end += 1;
         Ok(())
     }
 
@@ -162,14 +166,24 @@ impl<T> VecDeque<T> {
         let head = self.head_before();
         // SAFETY: there was room for one more, so the place before the first value is not live.
         unsafe { self.buffer.start().add(head as usize).write(value) };
-        self.set_ends(head, self.len + 1);
+        step();
+        if size_of::<T>() == 0 {
+            self.end += 1;
+        } else if self.head != 0 {
+            self.head = head;
+        } else {
+            self.set_ends(head, self.len() + 1);
+        }
         Ok(())
     }
 
     /// Takes the last value.
     #[inline]
     pub fn pop_back(&mut self) -> Option<T> {
-        self.len = self.len.checked_sub(1)?;
+        if self.is_empty() {
+            return None;
+        }
+        self.end -= 1;
         // SAFETY: the value at the old end was live, and is no longer counted.
         Some(unsafe { self.place(self.len()).read() })
     }
@@ -177,9 +191,17 @@ impl<T> VecDeque<T> {
     /// Takes the first value.
     #[inline]
     pub fn pop_front(&mut self) -> Option<T> {
-        let len = self.len.checked_sub(1)?;
-        let first = self.place(0);
-        self.set_ends(self.head_behind(1), len);
+        if self.is_empty() {
+            return None;
+        }
+        let (first, head) = (self.place(0), self.head_behind(1));
+        if size_of::<T>() == 0 {
+            self.end -= 1;
+        } else if head != 0 {
+            self.head = head;
+        } else {
+            self.set_ends(head, self.len() - 1);
+        }
         // SAFETY: the value was live, and is no longer counted.
         Some(unsafe { first.read() })
     }
@@ -377,19 +399,20 @@ impl<T> VecDeque<T> {
         if head >= capacity { (head - capacity) as u64 } else { head as u64 }
     }
 
-    /// Stores head and length at once.
-    #[inline(always)]
-    fn set_ends(&mut self, head: u64, len: u64) {
+    /// Stores both ends at once: the place of the first value, and where so many from there on end.
+    #[cold]
+    #[inline(never)]
+    fn set_ends(&mut self, head: u64, len: usize) {
         // SAFETY: by the layout the two words lie side by side. The pointer is one to the whole, as it writes both.
         unsafe {
             whole::two_words(
                 ptr::from_mut(self).byte_add(std::mem::offset_of!(Self, head)).cast(),
-                [head, len],
+                [head, head + len as u64],
             )
         };
     }
 
-    /// Head and length, for a change that writes them.
+    /// Both ends, for a change that writes them.
     fn ends(&mut self) -> Place {
         // SAFETY: a field is nowhere near null.
         unsafe { Place::of(&raw mut self.head, 2) }
@@ -438,7 +461,7 @@ impl<T> VecDeque<T> {
             return;
         }
         let (front, back) = self.runs(len, self.len() - len);
-        self.len = len as u64;
+        self.end = self.head + len as u64;
         step();
         let _back = Run(back);
         drop(Run(front));

@@ -57,8 +57,9 @@ impl<T> VecDeque<T> {
         unsafe {
             ptr::copy_nonoverlapping(front.cast(), buffer.start(), front.len());
             ptr::copy_nonoverlapping(back.cast(), buffer.start().add(front.len()), back.len());
+            let len = self.len();
             let old = guarded([Place::of(&raw mut self.buffer, 1), self.ends()], || {
-                self.head = 0;
+                (self.head, self.end) = (0, len as u64);
                 self.buffer.adopt(buffer)
             });
             drop(old);
@@ -68,7 +69,7 @@ impl<T> VecDeque<T> {
 
     /// Whether the values do not go around the end of the block.
     fn is_one_run(&self) -> bool {
-        size_of::<T>() == 0 || self.head as usize + self.len() <= self.capacity()
+        self.end as usize <= self.capacity()
     }
 
     /// Makes room for `additional` more values, and no more than their block holds anyway.
@@ -91,7 +92,7 @@ impl<T> VecDeque<T> {
     /// Gives back the room that is not used; keeps it if the heap is too full for the move.
     pub fn shrink_to_fit(&mut self) {
         if self.is_empty() {
-            self.head = 0;
+            self.set_ends(0, 0);
         }
         let _kept_on_error = if size_of::<T>() == 0 || self.head == 0 {
             self.buffer.shrink(self.len())
@@ -113,7 +114,7 @@ impl<T> VecDeque<T> {
                 guarded([self.ends(), one, other], || {
                     // The front moves down to where the back ends, over free places and itself.
                     ptr::copy(start.add(self.head as usize), start.add(back), front);
-                    self.head = 0;
+                    (self.head, self.end) = (0, len as u64);
                     std::slice::from_raw_parts_mut(start, len).rotate_left(back);
                 });
             }
@@ -156,7 +157,7 @@ impl<T> VecDeque<T> {
                     self.copy_values(index, index + 1, len - index);
                 }
                 self.place(index).write(value);
-                self.len += 1;
+                self.end = self.head + len as u64 + 1;
             });
         }
         Ok(())
@@ -182,7 +183,7 @@ impl<T> VecDeque<T> {
                 } else {
                     self.copy_values(index + 1, index, len - index - 1);
                 }
-                self.len -= 1;
+                self.end = self.head + len as u64 - 1;
             });
         }
         Some(value)
@@ -213,7 +214,7 @@ impl<T> VecDeque<T> {
         assert!(mid <= self.len(), "turn by {mid} of a deque of {}", self.len());
         if self.len() == self.capacity() {
             // Nothing moves in a full ring; a `T` without bytes never fills one, but has no places either.
-            self.head = self.head_behind(mid);
+            self.set_ends(self.head_behind(mid), self.len());
         } else if mid <= self.len() / 2 {
             (0..mid).for_each(|_| self.first_to_back());
         } else {
@@ -239,8 +240,7 @@ impl<T> VecDeque<T> {
     /// Drops all values and keeps the block.
     pub fn clear(&mut self) {
         self.drop_from(0);
-        step();
-        self.head = 0;
+        self.set_ends(0, 0);
     }
 
     /// Cuts the deque or fills it up with what `fill` returns, until it holds `len` values.
@@ -289,8 +289,8 @@ impl<T> VecDeque<T> {
         unsafe {
             (0..more).for_each(|nr| ptr::copy_nonoverlapping(other.place(nr), self.place(len + nr), 1));
             guarded([self.ends(), other.ends()], || {
-                (other.head, other.len) = (0, 0);
-                self.len += more as u64;
+                (other.head, other.end) = (0, 0);
+                self.end += more as u64;
             });
         }
         Ok(())
@@ -311,9 +311,9 @@ impl<T> VecDeque<T> {
             ptr::copy_nonoverlapping(front.cast(), tail.buffer.start(), front.len());
             ptr::copy_nonoverlapping(back.cast(), tail.buffer.start().add(front.len()), back.len());
         }
-        tail.len = (len - at) as u64;
+        tail.end = (len - at) as u64;
         step();
-        self.len = at as u64;
+        self.end = self.head + at as u64;
         tail
     }
 
@@ -341,8 +341,7 @@ impl<T> VecDeque<T> {
         let first = self.place(0);
         // SAFETY: the value is live, the place behind the last one is free.
         unsafe { ptr::copy(first, self.place(self.len()), 1) };
-        step();
-        self.head = self.head_behind(1);
+        self.set_ends(self.head_behind(1), self.len());
     }
 
     /// Moves the last value before the first one, in a ring that is not full.
@@ -350,8 +349,7 @@ impl<T> VecDeque<T> {
         let (last, head) = (self.place(self.len() - 1), self.head_before());
         // SAFETY: the value is live, the place before the first one is free.
         unsafe { ptr::copy(last, self.buffer.start().add(head as usize), 1) };
-        step();
-        self.head = head;
+        self.set_ends(head, self.len());
     }
 }
 
@@ -360,7 +358,7 @@ impl<T> From<Vec<T>> for VecDeque<T> {
     fn from(vec: Vec<T>) -> Self {
         let (buffer, len) = vec.into_parts();
         // INVARIANT: the values lie from place 0 on.
-        Self { buffer, head: 0, len: len as u64 }
+        Self { buffer, head: 0, end: len as u64 }
     }
 }
 

@@ -150,6 +150,7 @@ impl<T> VecDeque<T> {
     fn check(&self) {
         assert!(self.len() <= self.capacity());
         assert!(self.head == 0 || self.head < self.capacity() as u64 && size_of::<T>() != 0);
+        assert!(self.head <= self.end);
     }
 }
 

@@ -309,8 +309,9 @@ fn heads_that_contradict_themselves_are_errors() {
     refused::<Vec<u32>, Vec<u64>>(&vec, &wider, &[0x1001, 4, 4, 0, 0, 0, 0, 0]);
     refused::<Vec<u32>, Vec<u64>>(&vec, &wider, &[0x1000, 1 << 62, 1 << 62, 0, 0, 0, 0, 0]);
     let (ring, wider) = (said!(VecDeque<u32>), said!(VecDeque<u64>));
-    refused::<VecDeque<u32>, VecDeque<u64>>(&ring, &wider, &[0x1000, 4, 4, 1, 0, 0, 0, 0]);
+    refused::<VecDeque<u32>, VecDeque<u64>>(&ring, &wider, &[0x1000, 4, 4, 5, 0, 0, 0, 0]);
     refused::<VecDeque<u32>, VecDeque<u64>>(&ring, &wider, &[0x1000, 4, 0, 5, 0, 0, 0, 0]);
+    refused::<VecDeque<u32>, VecDeque<u64>>(&ring, &wider, &[0x1000, 4, 3, 2, 0, 0, 0, 0]);
     let (map, wider) = (said!(HashMap<u32, u32>), said!(HashMap<u32, u64>));
     refused::<HashMap<u32, u32>, HashMap<u32, u64>>(&map, &wider, &[0x1100, 6, 1, 0, 0, 0, 0, 0]);
     refused::<HashMap<u32, u32>, HashMap<u32, u64>>(&map, &wider, &[0x1010, 7, 1, 0, 0, 0, 0, 0]);

@@ -154,7 +154,7 @@ static KNOWN: &[Collection] = &[
     Collection { name: "Interner", version: 1, args: 0, is_inline: false, head_bytes: 56, decode: interner },
     Collection { name: "Symbol", version: 1, args: 0, is_inline: true, head_bytes: 0, decode: nothing },
     Collection { name: "Vec", version: 1, args: 1, is_inline: false, head_bytes: 24, decode: vec },
-    Collection { name: "VecDeque", version: 1, args: 1, is_inline: false, head_bytes: 32, decode: vec_deque },
+    Collection { name: "VecDeque", version: 2, args: 1, is_inline: false, head_bytes: 32, decode: vec_deque },
     Collection { name: "String", version: 1, args: 0, is_inline: false, head_bytes: 24, decode: string_v1 },
     Collection { name: "String", version: 2, args: 0, is_inline: false, head_bytes: 24, decode: string_v2 },
     Collection {
@@ -306,7 +306,7 @@ fn interner(_: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
 
 fn vec_deque(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     let node = held.arg(0)?;
-    let (address, capacity, first, len) = (held.word(0)?, held.word(8)?, held.word(16)?, held.word(24)?);
+    let (address, capacity, first, end) = (held.word(0)?, held.word(8)?, held.word(16)?, held.word(24)?);
     let size = shapes.get(node).size;
     if address == 0 {
         return Err(Wrong("its address is null"));
@@ -314,6 +314,7 @@ fn vec_deque(shapes: &Shapes, held: &Held<'_>) -> Result<Holding, Wrong> {
     if size == 0 || capacity == 0 {
         return Ok(Holding::Nothing);
     }
+    let len = end.checked_sub(first).ok_or(Wrong("its last value lies before its first"))?;
     if len > capacity || first >= capacity {
         return Err(Wrong("its values lie beyond its capacity"));
     }

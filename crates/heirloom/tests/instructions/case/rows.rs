@@ -161,6 +161,17 @@ pub(super) fn deques() -> std::vec::Vec<Case> {
     vec![
         case::<Queue>("deque-push-back", Atomic, &upto(6), nothing, push_back, add((5000, 1))),
         case::<Queue>("deque-push-front", Atomic, &upto(6), nothing, push_front, first),
+        // The first value lies at the start of the block: the one before it at its end.
+        case::<Queue>(
+            "deque-push-front-around",
+            Atomic,
+            &upto(6),
+            |queue| {
+                queue.make_contiguous();
+            },
+            push_front,
+            first,
+        ),
         case::<Queue>("deque-push-back-grow", Atomic, &upto(8), nothing, push_back, add((5000, 1))),
         case::<Queue>("deque-push-front-grow", Atomic, &upto(8), nothing, push_front, first),
         case::<Queue>("deque-push-grow-large", Atomic, &upto(819), nothing, push_back, add((5000, 1))),
@@ -168,6 +179,15 @@ pub(super) fn deques() -> std::vec::Vec<Case> {
             "deque-pop-front",
             Atomic,
             &upto(6),
+            nothing,
+            just(|queue: &mut Queue| drop(queue.pop_front())),
+            without(0),
+        ),
+        // The first value lies at the end of the block: the one behind it at its start.
+        case::<Queue>(
+            "deque-pop-front-around",
+            Atomic,
+            &upto(3),
             nothing,
             just(|queue: &mut Queue| drop(queue.pop_front())),
             without(0),
