@@ -65,6 +65,9 @@ pub unsafe trait Host {
 
     /// As `adopt` for each of these blocks (offset and number) in their order, up to the first that is refused: how many were not. For a
     /// host that has something to do once for all of them, as taking a lock.
+    ///
+    /// A restore asks while it reads: where it fails, at the checksum too, what was adopted before is nobody's again, and the host, which
+    /// goes with the pool, is to forget it.
     fn adopt_all(&self, blocks: &[(u64, u32)]) -> usize {
         blocks.iter().take_while(|&&(offset, nr)| self.adopt(offset, nr)).count()
     }

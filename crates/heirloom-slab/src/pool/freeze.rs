@@ -66,7 +66,8 @@ impl<H: Host> Pool<H> {
     ///
     /// The caller's door is closed: nobody allocates or frees until [`Pool::thaw`] or a restore.
     pub fn freeze(&self, seal: bool) {
-        // Whatever the successor wants is cut anew; an idle slab would be of use to its cache alone.
+        // Whatever the successor wants is cut anew; an idle slab would be of use to its cache alone. Those that nobody owns are found by a look
+        // at each slab with room (see `idle`), which is not for a freeze: a trim has them, or who is short of memory.
         self.settle_but(0);
         self.give_empty_blocks_back();
         if self.scrub == Scrub::AtFreeze {
@@ -84,7 +85,7 @@ impl<H: Host> Pool<H> {
         record.tables_checksum.store(checksum.unwrap_or(0), Release);
     }
 
-    /// Takes a freeze back: the pool runs on as if it had never been frozen.
+    /// Takes a freeze back: the pool runs on. Of what was kept near (magazines, idle slabs, empty blocks) nothing is left.
     pub fn thaw(&self) {
         self.arena.record().frozen.store(0, Release);
         sync::commit();

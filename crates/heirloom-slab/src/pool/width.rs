@@ -3,7 +3,7 @@
 //! ```text
 //! a thread that takes and frees 1,000 objects by turns, 8 wide at first
 //!   frees     8 | flush flush flush ..      given: 992, each a way to its slab and back
-//!   takes     refill +4, refill +4 ..       4 wider with each, until nothing is given that was not taken again
+//!   takes     refill, refill ..             wider by each, until nothing is given that was not taken again
 //!   frees     1000 wide: all fit            .. and from now on neither flush nor refill
 //! ```
 //!

@@ -5,7 +5,7 @@
 //!                        | last 32 |
 //! ```
 //!
-//! A block is a multiple of [`STEP`] long and so aligned; whatever is asked for is rounded up to one.
+//! A block is a multiple of [`STEP`] long and so aligned; up to 128 bytes, whatever is asked for is rounded up to one.
 #![expect(unsafe_code, reason = "writes through pointers to blocks")]
 
 use std::ptr::NonNull;
@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 /// What every block is a multiple of.
 pub(super) const STEP: usize = 16;
 
-/// Zeroes the first `nr` bytes of a block, rounded up to [`STEP`].
+/// Zeroes the first `nr` bytes of a block, or of up to 128 the next multiple of [`STEP`].
 ///
 /// # Safety
 ///
@@ -39,7 +39,7 @@ pub(super) unsafe fn zero(block: NonNull<u8>, nr: usize) {
     }
 }
 
-/// Copies the first `nr` bytes of a block, rounded up to [`STEP`], to another.
+/// Copies the first `nr` bytes of a block, or of up to 128 the next multiple of [`STEP`], to another.
 ///
 /// # Safety
 ///

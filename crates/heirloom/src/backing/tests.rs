@@ -214,3 +214,42 @@ fn a_header_written_half_counts_as_blank() {
     backing.store_words(64, &[7; 64]);
     assert_eq!(backing.read_header(), Err(HeaderError::Blank));
 }
+
+/// ```text
+/// page  0   1   2 .. 600 601 602   ..        every third one is a hole; the range begins and ends within a page
+///       d   d   h     h   d   d
+/// ```
+#[test]
+fn a_range_is_zeroed_where_it_has_pages_and_gets_none() {
+    const PAGES: u64 = 1300;
+    let page = rustix::param::page_size() as u64;
+    let backing = Backing::create_memfd("zero", 64 * BLOCK).unwrap();
+    let start = 2 * BLOCK;
+    backing.grow_to((start + PAGES * page).next_multiple_of(BLOCK)).unwrap();
+    let at = |offset: u64| backing.base().as_ptr().wrapping_add(offset as usize);
+    let is_hole = |nth: u64| nth % 3 == 2;
+    for nth in (0..PAGES).filter(|&nth| !is_hole(nth)) {
+        // SAFETY: inside the file, and nobody else's.
+        unsafe { at(start + nth * page).write_bytes(7, page as usize) };
+    }
+    let pages_of = || rustix::fs::fstat(backing.fd()).unwrap().st_blocks;
+    let before = pages_of();
+    let (from, to) = (start + 100, start + (PAGES - 5) * page + 200);
+    backing.zero(from, to - from);
+    assert_eq!(pages_of(), before, "no page was made, and none given back");
+    for nth in (0..PAGES).filter(|&nth| !is_hole(nth)) {
+        for offset in [0, 99, 100, 199, 200, page - 1] {
+            let offset = start + nth * page + offset;
+            // SAFETY: inside the file.
+            let byte = unsafe { at(offset).read() };
+            assert_eq!(byte, if (from..to).contains(&offset) { 0 } else { 7 }, "page {nth}, {offset:#x}");
+        }
+    }
+    // Nothing behind, as at the end of all data.
+    backing.punch(start, PAGES.next_multiple_of(BLOCK / page) * page);
+    backing.zero(from, to - from);
+    assert_eq!(
+        pages_of(),
+        before - (0..PAGES).filter(|&nth| !is_hole(nth)).count() as i64 * (page as i64 / 512)
+    );
+}

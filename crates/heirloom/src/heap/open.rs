@@ -310,7 +310,7 @@ fn open_checked(
     (mine, early): (&Candidate, Option<Sound>),
 ) -> Result<(Layout, BlockHost), HeapError> {
     let parts = open_parts(backing, identity)?;
-    if !early.is_some_and(|sound| sound.is_still(backing, identity.roots)) {
+    if !early.is_some_and(|sound| sound.is_still(backing, identity.roots, identity.first_block)) {
         roots::validate(backing, identity.roots, identity.first_block, mine)?;
     }
     next_generation(state)?;

@@ -255,18 +255,24 @@ pub(super) fn validate(
     }
     check_candidate(&roots, candidate)?;
     let used = roots::used_bytes(&copy, copy.len()).map_err(RootError::from)?.next_multiple_of(8);
-    Ok(Sound(copy[..used].to_vec()))
+    Ok(Sound { used: copy[..used].to_vec(), region, first_block })
 }
 
 /// The bytes in use of a record that passed [`validate`].
-pub(super) struct Sound(Vec<u8>);
+pub(super) struct Sound {
+    used: Vec<u8>,
+    region: Region,
+    first_block: u64,
+}
 
 impl Sound {
-    /// True where the record has these very bytes: it would pass again, as a file of a heap does not become shorter.
-    pub(super) fn is_still(&self, backing: &Backing, region: Region) -> bool {
+    /// True where it is the same record, of the same blocks, with these very bytes: it would pass again, as a file of a heap does not
+    /// become shorter.
+    pub(super) fn is_still(&self, backing: &Backing, region: Region, first_block: u64) -> bool {
         let mut now = [0; 512];
-        record_bytes(region).is_ok_and(|most| self.0.len() <= most)
-            && self.0.chunks(now.len()).zip(0..).all(|(then, nth)| {
+        (region, first_block) == (self.region, self.first_block)
+            && record_bytes(region).is_ok_and(|most| self.used.len() <= most)
+            && self.used.chunks(now.len()).zip(0..).all(|(then, nth)| {
                 let (offset, now) = (region.offset + 512 * nth, &mut now[..then.len()]);
                 bytes::copy_out(backing, offset, now);
                 now == then
@@ -564,18 +570,19 @@ mod tests {
         let heap = Heap::inherit_or_create("sound", Options::new().size_limit(64 << 20)).unwrap();
         let (backing, region, first_block) = (&heap.backing, heap.layout.roots, heap.layout.first_block);
         let sound = validate(backing, region, first_block, &note::read_own().unwrap()).unwrap();
-        assert!(sound.is_still(backing, region));
+        assert!(sound.is_still(backing, region, first_block));
         // SAFETY: no other thread has the heap, and no other reference to the record lives across a use of this one.
         let flip = |at: usize| unsafe { record(backing, region) }[at] ^= 0x10;
-        for at in 0..sound.0.len() {
+        for at in 0..sound.used.len() {
             flip(at);
-            assert!(!sound.is_still(backing, region), "byte {at}");
+            assert!(!sound.is_still(backing, region, first_block), "byte {at}");
             flip(at);
         }
-        flip(sound.0.len());
-        assert!(sound.is_still(backing, region));
-        flip(sound.0.len());
-        let short = Region { bytes: sound.0.len() as u64 - 8, ..region };
-        assert!(!sound.is_still(backing, short));
+        flip(sound.used.len());
+        assert!(sound.is_still(backing, region, first_block));
+        flip(sound.used.len());
+        let short = Region { bytes: sound.used.len() as u64 - 8, ..region };
+        assert!(!sound.is_still(backing, short, first_block));
+        assert!(!sound.is_still(backing, region, first_block + 4096), "other blocks");
     }
 }

@@ -57,12 +57,15 @@ impl Spares {
     /// Makes room for `nr` more at `start` where that many lie behind: whoever takes blocks gets the first ones that are free, so those
     /// furthest from the start would wait for nothing. Calls `drop` with each that goes.
     pub(super) fn make_room(&mut self, start: u64, nr: u64, mut drop: impl FnMut(u64)) {
+        if nr > self.most {
+            return;
+        }
         let needed = (self.nr + nr).saturating_sub(self.most);
         let (first, behind) = ((start / 64) as usize, u64::MAX << (start % 64));
         let mask = |nth: usize| if nth == first { behind } else { u64::MAX };
         let words = self.bits.iter().enumerate().skip(first);
         let there: u64 = words.map(|(nth, word)| u64::from((word & mask(nth)).count_ones())).sum();
-        if nr > self.most || there < needed {
+        if there < needed {
             return;
         }
         let mut left = needed;

@@ -218,6 +218,8 @@ impl<T> Vec<T> {
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         self.len = self.len.checked_sub(1)?;
+        // Before whatever becomes of the value, or of its place.
+        step();
         // SAFETY: the value at the old end was live, and is no longer counted.
         Some(unsafe { self.as_ptr().add(self.len()).read() })
     }

@@ -13,7 +13,7 @@
 //!
 //! Each end has a word of its own, so that what is done at one of them is there by one store of that word. Version 1 had the length in the place of
 //! `end`: what was done at the front changed both words, and an operation had to wait for the two-word store of the one before it.
-//! Only when `head` goes around the end of the block do both words change, and are stored at once.
+//! Where `head` goes around the end of the block, and where values are moved within it, both words change, and are stored at once.
 //!
 //! The block is that of a `Vec` and has the same owner, `buffer`. Capacities are no powers of two, so that a block is used whole.
 
@@ -174,6 +174,7 @@ impl<T> VecDeque<T> {
         } else {
             self.set_ends(head, self.len() + 1);
         }
+        step();
         Ok(())
     }
 
@@ -184,6 +185,8 @@ impl<T> VecDeque<T> {
             return None;
         }
         self.end -= 1;
+        // Before whatever becomes of the value, or of its place.
+        step();
         // SAFETY: the value at the old end was live, and is no longer counted.
         Some(unsafe { self.place(self.len()).read() })
     }
@@ -202,6 +205,7 @@ impl<T> VecDeque<T> {
         } else {
             self.set_ends(head, self.len() - 1);
         }
+        step();
         // SAFETY: the value was live, and is no longer counted.
         Some(unsafe { first.read() })
     }
