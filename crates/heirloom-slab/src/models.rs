@@ -197,17 +197,7 @@ struct Seat {
 impl Seat {
     fn new() -> Self {
         let (half, word) = (|| AtomicU32::new(0), || AtomicU64::new(0));
-        let slot = CpuSlot {
-            lock: half(),
-            inside: core::sync::atomic::AtomicU32::new(0),
-            tag: word(),
-            out_slab: word(),
-            out_word: word(),
-            out_mask: word(),
-            place: word(),
-            placed: word(),
-            diary: core::sync::atomic::AtomicU64::new(0),
-        };
+        let slot = CpuSlot::vacant();
         let cache = CpuCache {
             top: half(),
             bottom: half(),

@@ -109,9 +109,12 @@ impl BlockHost {
     /// this with 0 first.
     pub(crate) fn keep_spares(&self, bytes: u64) {
         let most = if self.backing.has_name() { 0 } else { bytes >> self.block_shift };
-        self.state().spares.keep(most, |index| {
-            self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
-        });
+        self.state().spares.keep(most, |index| self.punch(index));
+    }
+
+    /// Gives the pages of a block back to the system.
+    fn punch(&self, index: u64) {
+        self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
     }
 
     /// Where the last block that is taken ends.
@@ -192,9 +195,7 @@ impl BlockHost {
         let Some(index) = self.index_of(offset) else { return };
         let mut state = self.state();
         if !state.spares.have_room(nr) {
-            state.spares.make_room(index, nr, |index| {
-                self.backing.punch(self.first_block + (index << self.block_shift), 1 << self.block_shift);
-            });
+            state.spares.make_room(index, nr, |index| self.punch(index));
         }
         if state.spares.have_room(nr) {
             // Blocks that are full of old bytes may wait; of one with a few it is forgotten how few they are.

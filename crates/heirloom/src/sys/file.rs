@@ -154,11 +154,8 @@ pub(crate) fn start_of_data(fd: BorrowedFd<'_>, at: u64) -> io::Result<Option<u6
 /// Finds the next bytes of a file from `at` on that are not a hole: from where to where. Pages that are swapped out count, where
 /// `mincore` would call them absent.
 pub(crate) fn next_data(fd: BorrowedFd<'_>, at: u64) -> io::Result<Option<(u64, u64)>> {
-    match rustix::fs::seek(fd, rustix::fs::SeekFrom::Data(at)) {
-        Ok(from) => Ok(Some((from, rustix::fs::seek(fd, rustix::fs::SeekFrom::Hole(from))?))),
-        Err(rustix::io::Errno::NXIO) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let Some(from) = start_of_data(fd, at)? else { return Ok(None) };
+    Ok(Some((from, rustix::fs::seek(fd, rustix::fs::SeekFrom::Hole(from))?)))
 }
 
 /// The seals of a memfd; 0 for a file that has none.
