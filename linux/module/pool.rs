@@ -211,7 +211,8 @@ impl Heirloom {
 
     /// Before the pool grows: what CPUs hold back of the cache for such objects goes to its slabs.
     fn have_handed_in(&self, size: usize) {
-        if let Some(cache) = self.pool.cache_for(size, ALIGN).filter(|&cache| self.pool.are_held_back(cache)) {
+        if let Some(cache) = self.pool.cache_for(size, ALIGN).filter(|&cache| self.pool.are_held_back(cache))
+        {
             linux::interrupt_all(cache);
         }
     }
