@@ -233,15 +233,15 @@ impl<T> VecDeque<T> {
     /// Returns the value at `index`, counted from the front.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
-        // SAFETY: values below the length are live, and borrowed with `self`.
-        (index < self.len()).then(|| unsafe { &*self.place(index) })
+        // SAFETY: values below the length are live, and borrowed with `self`; their places are within the block.
+        (index < self.len()).then(|| unsafe { &*self.buffer.start().add(self.behind_start(index)) })
     }
 
     /// Returns the value at `index`, counted from the front.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        // SAFETY: values below the length are live, and borrowed mutably with `self`.
-        (index < self.len()).then(|| unsafe { &mut *self.place(index) })
+        // SAFETY: values below the length are live, and borrowed mutably with `self`; their places are within the block.
+        (index < self.len()).then(|| unsafe { &mut *self.buffer.start().add(self.behind_start(index)) })
     }
 
     /// Returns the values as two slices, of which the second follows the first.
@@ -361,11 +361,17 @@ impl<T> VecDeque<T> {
     /// Returns where value `index` lies, or would lie: at most the length, and with room.
     #[inline(always)]
     fn place(&self, index: usize) -> *mut T {
+        self.buffer.start().wrapping_add(self.behind_start(index))
+    }
+
+    /// Returns how many places behind the start of the block that is.
+    #[inline(always)]
+    fn behind_start(&self, index: usize) -> usize {
         if size_of::<T>() == 0 {
-            return self.buffer.start();
+            return 0;
         }
         let (place, capacity) = (self.head as usize + index, self.capacity());
-        self.buffer.start().wrapping_add(if place >= capacity { place - capacity } else { place })
+        if place >= capacity { place - capacity } else { place }
     }
 
     /// Names the values from `index` on, `count` of them, as two runs of places.
