@@ -192,6 +192,12 @@ impl String {
             // INVARIANT: an ASCII character is a byte of its own.
             return self.bytes.try_push(character as u8);
         }
+        self.push_wide(character)
+    }
+
+    /// Appends a character of several bytes. A function of its own, so that the usual way is short enough to be inlined.
+    #[inline(never)]
+    fn push_wide(&mut self, character: char) -> Result<(), AllocError> {
         self.try_push_str(character.encode_utf8(&mut [0; 4]))
     }
 
