@@ -52,6 +52,18 @@ impl<T> Buffer<T> {
         Self { start: NonNull::dangling(), capacity: 0, owns: PhantomData }
     }
 
+    /// Makes a buffer with room for at least `wanted` values, which is not zero; no block is made for none.
+    #[inline]
+    pub(crate) fn try_with_capacity(wanted: usize) -> Result<Self, AllocError> {
+        if size_of::<T>() == 0 || wanted == 0 {
+            return Ok(Self::new());
+        }
+        let capacity = fitting::<T>(wanted)?;
+        let layout = Layout::array::<T>(capacity).map_err(|_| AllocError::TOO_LARGE)?;
+        // INVARIANT: the block is allocated with exactly this layout.
+        Ok(Self { start: alloc::allocate(layout)?.cast(), capacity: capacity as u64, owns: PhantomData })
+    }
+
     /// Builds a buffer from its parts.
     ///
     /// # Safety
@@ -118,23 +130,20 @@ impl<T> Buffer<T> {
             // A value without bytes has unbounded room already, so only an overflow of the count leads here.
             return Err(AllocError::TOO_LARGE);
         }
-        let capacity = fitting::<T>(wanted)?;
-        let layout = Layout::array::<T>(capacity).map_err(|_| AllocError::TOO_LARGE)?;
-        if self.resize_in_place(capacity) {
+        if self.resize_in_place(fitting::<T>(wanted)?) {
             return Ok(());
         }
         let before = self.block();
         if before.is_some_and(|(block, _)| !alloc::is_here(block)) {
             // It outlived its heap: what it held is not there to be moved.
-            return Err(AllocError { size_bytes: layout.size() });
+            return Err(AllocError { size_bytes: wanted.saturating_mul(size_of::<T>()) });
         }
-        let start = alloc::allocate(layout)?;
-        if let Some((block, old)) = before {
+        let new = Self::try_with_capacity(wanted)?;
+        if let (Some((block, old)), Some((start, layout))) = (before, new.block()) {
             // SAFETY: both blocks hold the smaller of the sizes, and they are two.
             unsafe { start.as_ptr().copy_from_nonoverlapping(block.as_ptr(), old.size().min(layout.size())) };
         }
-        // INVARIANT: the block was allocated with exactly this layout.
-        drop(self.adopt(Self { start: start.cast(), capacity: capacity as u64, owns: PhantomData }));
+        drop(self.adopt(new));
         Ok(())
     }
 
@@ -206,6 +215,7 @@ impl<T> Drop for Buffer<T> {
 }
 
 /// Returns how many values the block for `wanted` of them would really hold.
+#[inline]
 fn fitting<T>(wanted: usize) -> Result<usize, AllocError> {
     let layout = Layout::array::<T>(wanted).map_err(|_| AllocError::TOO_LARGE)?;
     Ok(alloc::usable_size(layout) / size_of::<T>().max(1))

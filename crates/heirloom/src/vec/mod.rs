@@ -83,10 +83,9 @@ impl<T> Vec<T> {
     /// # Errors
     ///
     /// [`AllocError`] if the heap is full.
+    #[inline]
     pub fn try_with_capacity(capacity: usize) -> Result<Self, AllocError> {
-        let mut vec = Self::new();
-        vec.try_reserve_exact(capacity)?;
-        Ok(vec)
+        Ok(Self { buffer: Buffer::try_with_capacity(capacity)?, len: 0 })
     }
 
     /// Returns how many values the vector can hold without growing.
@@ -493,8 +492,8 @@ impl<T> Vec<T> {
 
     /// Appends up to `nr` values of an iterator that says that it has exactly so many. There is room for them.
     ///
-    /// Room and iterator walk side by side: nothing else is compared for each value, so that plain values are copied many at a
-    /// time. An iterator that has more than it said loses the rest.
+    /// The iterator counts the places itself, and the compiler sees that no more come than there are: nothing is compared for each value, and
+    /// plain values are made and copied many at a time. An iterator that has more than it said loses the rest.
     #[inline(always)]
     fn fill(&mut self, nr: usize, iter: impl Iterator<Item = T>) {
         /// Counts what was written even if the iterator panics.
@@ -509,16 +508,24 @@ impl<T> Vec<T> {
                 *self.place = self.len;
             }
         }
-        let (len, capacity) = (self.len(), self.capacity());
-        assert!(nr <= capacity - len, "room was reserved for the values");
-        // SAFETY: the places behind the live values are within the block, which has room for `capacity`; none of them is live.
-        let room =
-            unsafe { slice::from_raw_parts_mut(self.as_mut_ptr().add(len).cast::<MaybeUninit<T>>(), nr) };
-        let mut counted = Counted { len: len as u64, place: &mut self.len };
-        room.iter_mut().zip(iter).for_each(|(place, value)| {
-            place.write(value);
+        let (room, place) = self.room(nr);
+        let before = *place;
+        let mut counted = Counted { len: before, place };
+        iter.take(nr).for_each(|value| {
+            room[(counted.len - before) as usize].write(value);
             counted.len += 1;
         });
+    }
+
+    /// The next `nr` places behind the live values, for which there is room, and the length.
+    #[inline(always)]
+    fn room(&mut self, nr: usize) -> (&mut [MaybeUninit<T>], &mut u64) {
+        let (len, capacity) = (self.len(), self.capacity());
+        assert!(nr <= capacity - len, "room was reserved for the values");
+        // SAFETY: the places behind the live values are within the block, which has room for `capacity`; none of them is live. The length
+        // lies elsewhere.
+        let room = unsafe { slice::from_raw_parts_mut(self.as_mut_ptr().add(len).cast(), nr) };
+        (room, &mut self.len)
     }
 
     /// Appends a value for which there is room.
@@ -602,7 +609,12 @@ impl<T: Clone> Vec<T> {
     #[inline]
     pub fn try_extend_from_slice(&mut self, values: &[T]) -> Result<(), AllocError> {
         self.try_reserve(values.len())?;
-        self.fill(values.len(), values.iter().cloned());
+        let (room, len) = self.room(values.len());
+        // std knows which clones are copies, and copies those in one piece. Should one panic, it drops those that it has made.
+        room.write_clone_of_slice(values);
+        step();
+        // INVARIANT: so many values are live behind the old ones now.
+        *len += values.len() as u64;
         Ok(())
     }
 
