@@ -6,7 +6,8 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 
-use super::table::{Table, Walker};
+use super::table::Table;
+use super::walk::Walker;
 use super::{HashMap, Pair};
 
 /// Iterator over the pairs of a map; made by [`HashMap::iter`].

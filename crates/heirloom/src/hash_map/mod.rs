@@ -30,9 +30,11 @@ mod heritable;
 mod iter;
 mod rehash;
 pub(crate) mod seed;
+pub(crate) mod shape;
 pub(crate) mod table;
 mod traits;
 mod transact;
+mod walk;
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -161,7 +163,7 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
     pub fn shrink_to_fit(&mut self) {
         if self.is_empty() {
             drop(self.table.release());
-        } else if let Ok(buckets) = table::buckets_for(self.len())
+        } else if let Ok(buckets) = shape::buckets_for(self.len())
             && buckets < self.table.buckets()
         {
             let _kept_on_error = self.resize(buckets);
@@ -461,11 +463,11 @@ impl<K: Eq + Hash, V> HashMap<K, V> {
             self.seed = Seed::draw();
         }
         let needed = self.len().checked_add(additional).ok_or(AllocError::TOO_LARGE)?;
-        let capacity = table::capacity_of(self.table.buckets());
+        let capacity = shape::capacity_of(self.table.buckets());
         if needed <= capacity / 2 {
             return self.rebuild();
         }
-        match self.resize(table::buckets_for(needed.max(capacity + 1))?) {
+        match self.resize(shape::buckets_for(needed.max(capacity + 1))?) {
             Err(_) if needed <= capacity => self.rebuild(),
             outcome => outcome,
         }

@@ -14,7 +14,8 @@
 use std::ptr;
 
 use super::group::{DELETED, EMPTY, WIDTH};
-use super::table::{Table, tag};
+use super::table::Table;
+use super::walk::{Walk, tag};
 use crate::alloc::AllocError;
 use crate::whole::{Place, guarded_or_not_at_all};
 
@@ -99,7 +100,7 @@ impl<T> Table<T> {
     /// The first bucket on the walk of `hash` that does not hold a placed value.
     fn first_not_placed(&self, hash: u64, placed: &Placed) -> usize {
         let buckets = self.buckets().min(WIDTH);
-        let mut walk = super::table::Walk::new(hash, self.mask());
+        let mut walk = Walk::new(hash, self.mask());
         loop {
             let open = (!placed.0[walk.position / WIDTH]).trailing_zeros() as usize;
             if open < buckets {

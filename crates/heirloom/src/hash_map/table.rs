@@ -5,11 +5,8 @@
 //!                                        ^ control, aligned at 16 or at what the buckets need
 //! ```
 //!
-//! A hash names a group by its low bits; from there a probe walks 1, 2, 3, .. groups on, which visits every group once as
-//! their number is a power of two. A group that holds an empty bucket ends the walk: nothing was ever put beyond it.
-//! So deleting may leave an empty bucket exactly where the group has one already.
-//!
-//! What a value is, and how it hashes, is the caller's business; `rehash` moves values when the table changes its shape.
+//! Where a hash leads is `walk`'s business, the sizes are `shape`'s; what a value is, and how it hashes, is the caller's. `rehash`
+//! moves values when the table changes its shape.
 //!
 //! # A kill
 //!
@@ -33,13 +30,17 @@
 
 #![expect(unsafe_code, reason = "keeps values in a block without types")]
 
-use std::alloc::Layout;
+#[cfg(test)]
+mod check;
+
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::group::{self, Bytes, DELETED, EMPTY, Group, Matches, PADDING, WIDTH};
+use super::group::{self, Bytes, DELETED, EMPTY, Group, PADDING, WIDTH};
+use super::shape::{capacity_of, control_bytes, shape};
+use super::walk::{Walk, Walker, tag};
 use crate::alloc::{self, AllocError};
 use crate::whole::{self, step};
 
@@ -304,12 +305,8 @@ impl<T> Table<T> {
     /// Visits every full bucket.
     #[inline]
     pub(crate) fn iter(&self) -> Walker<T> {
-        Walker {
-            full: Matches::NONE,
-            group: self.control,
-            after: self.control.cast::<T>().wrapping_add(WIDTH),
-            left: self.len(),
-        }
+        // SAFETY: so many are full, and the block holds whole groups; who keeps the walker keeps the table.
+        unsafe { Walker::over(self.control, self.len()) }
     }
 
     /// Drops the values for which `keep` returns false.
@@ -445,26 +442,6 @@ impl<T> Table<T> {
         unsafe { clone.control.copy_from_nonoverlapping(self.control, control_bytes(self.buckets())) };
         *clone.growth_left.get_mut() = self.growth_left.load(Relaxed);
         Ok(clone)
-    }
-
-    /// Checks *shape*, *counted* and *padded*, and *reached* if the values lie in order.
-    #[cfg(test)]
-    pub(crate) fn check(&self, hash: Option<&dyn Fn(&T) -> u64>) {
-        if !self.has_block() {
-            return assert!(self.control.is_null() && self.is_surely_empty() && self.growth_left() == 0);
-        }
-        let buckets = self.buckets();
-        assert!(buckets.is_power_of_two() && buckets >= 4);
-        let bytes: Vec<u8> = (0..control_bytes(buckets)).map(|index| self.control(index)).collect();
-        let count = |test: &dyn Fn(u8) -> bool| bytes[..buckets].iter().filter(|&&byte| test(byte)).count();
-        let (full, empty) = (count(&|byte| byte < 0x80), count(&|byte| byte == EMPTY));
-        assert_eq!(full, self.len());
-        assert_eq!(full + empty + count(&|byte| byte == DELETED), buckets);
-        assert_eq!(empty, self.growth_left() + buckets - capacity_of(buckets));
-        assert!(bytes[buckets..].iter().all(|&byte| byte == PADDING));
-        for (index, value) in self.sample(usize::MAX) {
-            assert!(hash.is_none_or(|hash| self.leads_to(hash(value), index)));
-        }
     }
 
     #[inline(always)]
@@ -613,145 +590,6 @@ impl<'a, T> Occupied<'a, T> {
             step();
             table.len.store(len.wrapping_sub(1), Relaxed);
             value
-        }
-    }
-}
-
-/// Visits the full buckets of a table, group by group.
-///
-/// The addresses are good for as long as the table keeps its block and its values.
-pub(crate) struct Walker<T> {
-    /// Full buckets of the current group that are still to come.
-    full: Matches,
-    /// Control bytes of the next group.
-    group: *const u8,
-    /// The end of the current group's first bucket; before the start, where it would be for a group before the first.
-    after: *const T,
-    left: usize,
-}
-
-// SAFETY: a walker only works addresses out; who owns it touches the values, and has the bounds for that.
-unsafe impl<T> Send for Walker<T> {}
-// SAFETY: a shared walker does nothing.
-unsafe impl<T> Sync for Walker<T> {}
-
-impl<T> Clone for Walker<T> {
-    fn clone(&self) -> Self {
-        Self { ..*self }
-    }
-}
-
-impl<T> Iterator for Walker<T> {
-    type Item = *mut T;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<*mut T> {
-        if self.left == 0 {
-            return None;
-        }
-        loop {
-            if let Some(offset) = self.full.next() {
-                self.left -= 1;
-                return Some(self.after.wrapping_sub(offset + 1).cast_mut());
-            }
-            // SAFETY: while values are left there is another group in the block, aligned at its width.
-            let group = Group::load(unsafe { &*self.group.cast::<Bytes>() });
-            self.full = group.full();
-            self.group = self.group.wrapping_add(WIDTH);
-            self.after = self.after.wrapping_sub(WIDTH);
-        }
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl<T> ExactSizeIterator for Walker<T> {}
-
-/// The walk of one hash over the groups.
-pub(super) struct Walk {
-    pub(super) position: usize,
-    stride: usize,
-}
-
-impl Walk {
-    #[inline(always)]
-    pub(super) fn new(hash: u64, mask: usize) -> Self {
-        Self { position: hash as usize & mask & !(WIDTH - 1), stride: 0 }
-    }
-
-    /// Goes on to the next group; false once all have been visited.
-    #[inline(always)]
-    pub(super) fn advance(&mut self, mask: usize) -> bool {
-        self.stride += WIDTH;
-        self.position = (self.position + self.stride) & mask & !(WIDTH - 1);
-        self.stride <= mask
-    }
-}
-
-/// Returns the tag of a hash: its top seven bits, as the low ones choose the group.
-#[inline(always)]
-pub(crate) fn tag(hash: u64) -> u8 {
-    (hash >> 57) as u8
-}
-
-/// Returns how many values a table of `buckets` takes: seven in eight, and at least one bucket stays empty.
-#[inline]
-pub(crate) const fn capacity_of(buckets: usize) -> usize {
-    if buckets < 8 { buckets.saturating_sub(1) } else { buckets / 8 * 7 }
-}
-
-/// Returns the least number of buckets that take `capacity` values.
-pub(crate) fn buckets_for(capacity: usize) -> Result<usize, AllocError> {
-    match capacity {
-        0..=3 => Ok(4),
-        4..=7 => Ok(8),
-        _ => {
-            let eighths = capacity.checked_mul(8).ok_or(AllocError::TOO_LARGE)?;
-            eighths.div_ceil(7).checked_next_power_of_two().ok_or(AllocError::TOO_LARGE)
-        }
-    }
-}
-
-const fn control_bytes(buckets: usize) -> usize {
-    if buckets < WIDTH { WIDTH } else { buckets }
-}
-
-/// Returns the layout of a block of `buckets`, and how far into it the control bytes start.
-fn shape<T>(buckets: usize) -> Result<(Layout, usize), AllocError> {
-    let values = Layout::array::<T>(buckets).map_err(|_| AllocError::TOO_LARGE)?;
-    let control = Layout::from_size_align(control_bytes(buckets), align_of::<T>().max(WIDTH));
-    let control = control.map_err(|_| AllocError::TOO_LARGE)?;
-    values.extend(control).map_err(|_| AllocError::TOO_LARGE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_take_what_they_were_made_for() {
-        for capacity in 0..10_000 {
-            let buckets = buckets_for(capacity).unwrap();
-            assert!(capacity_of(buckets) >= capacity && capacity_of(buckets) < buckets);
-            assert!(buckets == 4 || capacity_of(buckets / 2) < capacity);
-        }
-        assert!(buckets_for(usize::MAX / 2).is_err());
-        assert!(shape::<u64>(1 << 61).is_err());
-    }
-
-    #[test]
-    fn a_walk_visits_every_group_once() {
-        for buckets in [4, 8, 16, 32, 256, 1024] {
-            let mut walk = Walk::new(0xDEAD_BEEF, buckets - 1);
-            let mut seen = vec![walk.position];
-            while walk.advance(buckets - 1) {
-                seen.push(walk.position);
-            }
-            seen.sort_unstable();
-            assert!(seen.into_iter().eq((0..buckets).step_by(WIDTH)));
         }
     }
 }

@@ -21,7 +21,8 @@ use std::ops::Index;
 use crate::alloc::AllocError;
 use crate::boxed::BoxStr;
 use crate::hash_map::seed::Seed;
-use crate::hash_map::table::{self, Place, Table};
+use crate::hash_map::shape::buckets_for;
+use crate::hash_map::table::{Place, Table};
 use crate::heritable::{Heritable, TypeDesc, ZeroNiche};
 use crate::or_panic;
 use crate::vec::Vec;
@@ -171,7 +172,7 @@ impl Interner {
 
     /// Moves to a larger table.
     fn grow(&mut self) -> Result<(), AllocError> {
-        let buckets = table::buckets_for(self.len() + 1)?.max(self.table.buckets() * 2);
+        let buckets = buckets_for(self.len() + 1)?.max(self.table.buckets() * 2);
         let (strings, seed) = (&self.strings, self.seed);
         self.table.resize(buckets, |symbol| {
             // A handle of no string, which only a kill in the middle could leave, has no hash: it is kept, and never found.

@@ -12,7 +12,7 @@ use crate::evolve::collection::{
     words, write_address, write_words,
 };
 use crate::evolve::plan::{Node, NodeId, Stride};
-use crate::hash_map::table::capacity_of;
+use crate::hash_map::shape::capacity_of;
 
 /// Where in the head of a map the generation stands in which its order was last proven.
 const MAP_PROBED: usize = 48;
