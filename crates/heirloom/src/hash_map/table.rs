@@ -302,7 +302,7 @@ impl<T> Table<T> {
         Occupied { table: self, index }
     }
 
-    /// Visits every full bucket.
+    /// Visits every full bucket. The walker is good for as long as the table keeps its block and its values: who keeps it sees to that.
     #[inline]
     pub(crate) fn iter(&self) -> Walker<T> {
         // SAFETY: so many are full, and the block holds whole groups; who keeps the walker keeps the table.

@@ -1,7 +1,7 @@
 //! Where a hash leads, and how all full buckets are visited.
 //!
 //! ```text
-//! hash   0101101 ........ 1101 0110     the top seven bits are the tag, the low ones name a group of 16 buckets
+//! hash   0101101 ........ 1101 0110     the top seven bits are the tag, the low ones above the last four name a group of 16 buckets
 //!
 //! probe  group g, then g + 1, g + 1 + 2, g + 1 + 2 + 3, ..     until one holds an empty bucket
 //! ```
@@ -63,7 +63,7 @@ impl<T> Walker<T> {
     ///
     /// # Safety
     ///
-    /// There are `left` full ones, and whole groups of control bytes up to the last of them, for as long as it walks.
+    /// There are `left` full ones, and whole groups of control bytes up to the last of them, aligned at [`WIDTH`], for as long as it walks.
     #[inline(always)]
     pub(super) const unsafe fn over(control: *const u8, left: usize) -> Self {
         Self { full: Matches::NONE, group: control, after: control.cast::<T>().wrapping_add(WIDTH), left }

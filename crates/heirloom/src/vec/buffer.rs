@@ -1,6 +1,6 @@
 //! The block behind a `Vec`: room for `capacity` values, of which it knows none.
 //!
-//! Every size is worked out in safe code; a choice becomes memory in `resize` and `drop`.
+//! Every size is worked out in safe code; a choice becomes memory in `try_with_capacity`, `resize` and `drop`.
 //!
 //! # A kill while it grows
 //!
@@ -52,7 +52,7 @@ impl<T> Buffer<T> {
         Self { start: NonNull::dangling(), capacity: 0, owns: PhantomData }
     }
 
-    /// Makes a buffer with room for at least `wanted` values, which is not zero; no block is made for none.
+    /// Makes a buffer with room for at least `wanted` values; no block is made for none.
     #[inline]
     pub(crate) fn try_with_capacity(wanted: usize) -> Result<Self, AllocError> {
         if size_of::<T>() == 0 || wanted == 0 {

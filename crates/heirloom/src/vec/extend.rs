@@ -5,7 +5,8 @@
 //!               ^ len ---------------------------------> ^ moves once, behind the last value
 //! ```
 //!
-//! A kill finds none of them or all, as the length is stored last. Values whose number is not known before come one by one.
+//! A kill finds none of them or all, as the length is stored last. Those of `resize`, and
+//! those whose number is not known before, come one by one.
 
 #![expect(unsafe_code, reason = "writes values behind those that are live")]
 
@@ -16,6 +17,31 @@ use super::Vec;
 use crate::alloc::AllocError;
 use crate::or_panic;
 use crate::whole::{Place, guarded, step};
+
+/// Counts what was written, even if the next value panics while it is made.
+struct Counted<'a> {
+    place: &'a mut u64,
+    len: u64,
+}
+
+impl Drop for Counted<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        step();
+        *self.place = self.len;
+    }
+}
+
+/// Fills `room` with clones of as many values, and counts each in `len`.
+///
+/// As a function it tells the compiler that none of the three overlap, and where a clone is a copy it makes one copy of all.
+#[inline(always)]
+fn write_clones<T: Clone>(room: &mut [MaybeUninit<T>], values: &[T], len: &mut u64) {
+    for (place, value) in room.iter_mut().zip(values) {
+        place.write(value.clone());
+        *len += 1;
+    }
+}
 
 impl<T> Vec<T> {
     /// Appends what `iter` yields.
@@ -43,22 +69,10 @@ impl<T> Vec<T> {
 
     /// Appends up to `nr` values of an iterator that says that it has exactly so many. There is room for them.
     ///
-    /// The iterator counts the places itself, and the compiler sees that no more come than there are: nothing is compared for each value, and
-    /// plain values are made and copied many at a time. An iterator that has more than it said loses the rest.
+    /// The iterator counts the places itself. Of one that can be asked for its nth value (a range, a slice, what is mapped over them) the compiler sees
+    /// that no more come than there are: nothing is compared for each value, and plain values are made and copied many at a time. An iterator that has more than it said loses the rest.
     #[inline(always)]
     fn fill(&mut self, nr: usize, iter: impl Iterator<Item = T>) {
-        /// Counts what was written even if the iterator panics.
-        struct Counted<'a> {
-            place: &'a mut u64,
-            len: u64,
-        }
-        impl Drop for Counted<'_> {
-            #[inline(always)]
-            fn drop(&mut self) {
-                step();
-                *self.place = self.len;
-            }
-        }
         let (room, place) = self.room(nr);
         let before = *place;
         let mut counted = Counted { len: before, place };
@@ -172,12 +186,9 @@ impl<T: Clone> Vec<T> {
     #[inline]
     pub fn try_extend_from_slice(&mut self, values: &[T]) -> Result<(), AllocError> {
         self.try_reserve(values.len())?;
-        let (room, len) = self.room(values.len());
-        // std knows which clones are copies, and copies those in one piece. Should one panic, it drops those that it has made.
-        room.write_clone_of_slice(values);
-        step();
-        // INVARIANT: so many values are live behind the old ones now.
-        *len += values.len() as u64;
+        let (room, place) = self.room(values.len());
+        let mut counted = Counted { len: *place, place };
+        write_clones(room, values, &mut counted.len);
         Ok(())
     }
 

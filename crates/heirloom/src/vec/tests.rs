@@ -299,3 +299,69 @@ fn it_compares_and_hashes_like_a_slice() {
 fn a_range_beyond_the_end_is_refused() {
     drop(Vec::from([1, 2, 3]).drain(2..=3));
 }
+
+/// An iterator that has `has` values and says that it has `says`.
+struct Liar<T> {
+    has: usize,
+    says: usize,
+    make: fn(usize) -> T,
+}
+
+impl<T> Iterator for Liar<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.has = self.has.checked_sub(1)?;
+        Some((self.make)(self.has))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.says, Some(self.says))
+    }
+}
+
+#[test]
+fn an_iterator_that_does_not_know_its_length_does_no_harm() {
+    for (has, says) in [(3, 5), (5, 3), (0, 4), (4, 0), (3, 3)] {
+        let mut values = Vec::from([7_u64]);
+        values.extend(Liar { has, says, make: |nth| nth as u64 });
+        let written = has.min(says);
+        assert_eq!(values.len(), 1 + written, "{has} of {says}");
+        assert!(values[1..].iter().copied().eq((0..has as u64).rev().take(written)), "{has} of {says}");
+        let mut units = Vec::from([()]);
+        units.extend(Liar { has, says, make: |_| () });
+        assert_eq!(units.len(), 1 + written, "{has} of {says}");
+    }
+}
+
+#[test]
+fn what_was_made_before_a_panic_is_kept_and_counted() {
+    /// Its third clone panics.
+    struct Third(Rc<Cell<i64>>, Rc<Cell<u32>>);
+    impl Clone for Third {
+        fn clone(&self) -> Self {
+            self.1.set(self.1.get() + 1);
+            assert!(self.1.get() < 3, "the third clone");
+            self.0.set(self.0.get() + 1);
+            Self(self.0.clone(), self.1.clone())
+        }
+    }
+    impl Drop for Third {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() - 1);
+        }
+    }
+    let (live, clones) = (Rc::new(Cell::new(5)), Rc::new(Cell::new(0)));
+    let values = std::array::from_fn::<Third, 5, _>(|_| Third(live.clone(), clones.clone()));
+    for by_slice in [true, false] {
+        clones.set(0);
+        let mut vec = Vec::new();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if by_slice { vec.extend_from_slice(&values) } else { vec.extend(values.iter().cloned()) }
+        }));
+        assert!(outcome.is_err());
+        assert_eq!((vec.len(), live.get()), (2, 7), "by slice: {by_slice}");
+        drop(vec);
+        assert_eq!(live.get(), 5);
+    }
+}
