@@ -11,7 +11,8 @@
 //! 56
 //! ```
 //!
-//! The block is described in `table`, its sizes in `shape`, control bytes in `group`, and where a hash leads in `walk`. A bucket is the key, then the value, laid out as in C.
+//! The block is described in `table`, its sizes in `shape`, control bytes in `group`, and where a hash leads in `walk`. A bucket is the
+//! key, then the value, laid out as in C.
 //! Nothing points out of the heap: an empty map has no table at all.
 //!
 //! # Inheriting a map

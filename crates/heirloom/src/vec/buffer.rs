@@ -58,7 +58,12 @@ impl<T> Buffer<T> {
         if size_of::<T>() == 0 || wanted == 0 {
             return Ok(Self::new());
         }
-        let capacity = fitting::<T>(wanted)?;
+        Self::try_with_block(fitting::<T>(wanted)?)
+    }
+
+    /// Makes a buffer with a block for `capacity` values, which is what such a block holds: neither it nor a value has no bytes.
+    #[inline]
+    fn try_with_block(capacity: usize) -> Result<Self, AllocError> {
         let layout = Layout::array::<T>(capacity).map_err(|_| AllocError::TOO_LARGE)?;
         // INVARIANT: the block is allocated with exactly this layout.
         Ok(Self { start: alloc::allocate(layout)?.cast(), capacity: capacity as u64, owns: PhantomData })
@@ -130,15 +135,16 @@ impl<T> Buffer<T> {
             // A value without bytes has unbounded room already, so only an overflow of the count leads here.
             return Err(AllocError::TOO_LARGE);
         }
-        if self.resize_in_place(fitting::<T>(wanted)?) {
+        let capacity = fitting::<T>(wanted)?;
+        if self.resize_in_place(capacity) {
             return Ok(());
         }
         let before = self.block();
         if before.is_some_and(|(block, _)| !alloc::is_here(block)) {
             // It outlived its heap: what it held is not there to be moved.
-            return Err(AllocError { size_bytes: wanted.saturating_mul(size_of::<T>()) });
+            return Err(AllocError { size_bytes: capacity.saturating_mul(size_of::<T>()) });
         }
-        let new = Self::try_with_capacity(wanted)?;
+        let new = Self::try_with_block(capacity)?;
         if let (Some((block, old)), Some((start, layout))) = (before, new.block()) {
             // SAFETY: both blocks hold the smaller of the sizes, and they are two.
             unsafe { start.as_ptr().copy_from_nonoverlapping(block.as_ptr(), old.size().min(layout.size())) };

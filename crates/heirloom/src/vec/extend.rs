@@ -5,8 +5,8 @@
 //!               ^ len ---------------------------------> ^ moves once, behind the last value
 //! ```
 //!
-//! A kill finds none of them or all, as the length is stored last. Those of `resize`, and
-//! those whose number is not known before, come one by one.
+//! A kill finds none of them or all, as the length is stored last. Those of `resize`, and those whose number is not known before, come one by
+//! one.
 
 #![expect(unsafe_code, reason = "writes values behind those that are live")]
 
@@ -69,8 +69,9 @@ impl<T> Vec<T> {
 
     /// Appends up to `nr` values of an iterator that says that it has exactly so many. There is room for them.
     ///
-    /// The iterator counts the places itself. Of one that can be asked for its nth value (a range, a slice, what is mapped over them) the compiler sees
-    /// that no more come than there are: nothing is compared for each value, and plain values are made and copied many at a time. An iterator that has more than it said loses the rest.
+    /// The iterator counts the places itself. Of one that can be asked for its nth value (a range, a slice, what is mapped over them) the
+    /// compiler sees that no more come than there are: nothing is compared for each value, and plain values are made and copied many at a
+    /// time. An iterator that has more than it said loses the rest.
     #[inline(always)]
     fn fill(&mut self, nr: usize, iter: impl Iterator<Item = T>) {
         let (room, place) = self.room(nr);

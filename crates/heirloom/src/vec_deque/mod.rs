@@ -92,9 +92,7 @@ impl<T> VecDeque<T> {
     ///
     /// [`AllocError`] if the heap is full.
     pub fn try_with_capacity(capacity: usize) -> Result<Self, AllocError> {
-        let mut deque = Self::new();
-        deque.buffer.reserve_exact(0, capacity)?;
-        Ok(deque)
+        Ok(Self { buffer: Buffer::try_with_capacity(capacity)?, head: 0, end: 0 })
     }
 
     /// Returns how many values the deque can hold without growing.
@@ -234,14 +232,15 @@ impl<T> VecDeque<T> {
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         // SAFETY: values below the length are live, and borrowed with `self`; their places are within the block.
-        (index < self.len()).then(|| unsafe { &*self.buffer.start().add(self.behind_start(index)) })
+        (index < self.len()).then(|| unsafe { &*self.buffer.start().add(self.head_behind(index) as usize) })
     }
 
     /// Returns the value at `index`, counted from the front.
     #[inline]
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         // SAFETY: values below the length are live, and borrowed mutably with `self`; their places are within the block.
-        (index < self.len()).then(|| unsafe { &mut *self.buffer.start().add(self.behind_start(index)) })
+        (index < self.len())
+            .then(|| unsafe { &mut *self.buffer.start().add(self.head_behind(index) as usize) })
     }
 
     /// Returns the values as two slices, of which the second follows the first.
@@ -361,17 +360,7 @@ impl<T> VecDeque<T> {
     /// Returns where value `index` lies, or would lie: at most the length, and with room.
     #[inline(always)]
     fn place(&self, index: usize) -> *mut T {
-        self.buffer.start().wrapping_add(self.behind_start(index))
-    }
-
-    /// Returns how many places behind the start of the block that is.
-    #[inline(always)]
-    fn behind_start(&self, index: usize) -> usize {
-        if size_of::<T>() == 0 {
-            return 0;
-        }
-        let (place, capacity) = (self.head as usize + index, self.capacity());
-        if place >= capacity { place - capacity } else { place }
+        self.buffer.start().wrapping_add(self.head_behind(index) as usize)
     }
 
     /// Names the values from `index` on, `count` of them, as two runs of places.

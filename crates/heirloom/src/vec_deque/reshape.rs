@@ -50,8 +50,7 @@ impl<T> VecDeque<T> {
 
     /// Moves the values, as one run, to a new block for at least `capacity` of them.
     fn move_to(&mut self, capacity: usize) -> Result<(), AllocError> {
-        let mut buffer = Buffer::<T>::new();
-        buffer.reserve_exact(0, capacity)?;
+        let buffer = Buffer::<T>::try_with_capacity(capacity)?;
         let (front, back) = self.runs(0, self.len());
         // SAFETY: the new block has room for the values, which are its own once the words say so; the old one is given back without them.
         unsafe {
